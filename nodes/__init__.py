@@ -1,0 +1,10 @@
+"""What ComfyUI sees: one file per menu group; schemas and conversion only."""
+
+from comfy_api.latest import ComfyExtension, io
+
+
+class PSLDExtension(ComfyExtension):
+    """The pack's nodes, listed for ComfyUI."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return []

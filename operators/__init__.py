@@ -1,0 +1,1 @@
+"""Forward operators A with adjoint and pseudo-inverse: pure torch, no ComfyUI."""

@@ -1,0 +1,1 @@
+"""The bridge to ComfyUI: the only code that touches its internals."""

@@ -1,0 +1,1 @@
+"""Solvers: pure torch over three callables (denoise, encode, decode), no ComfyUI."""
