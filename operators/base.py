@@ -1,0 +1,174 @@
+"""What every measurement operator is: a linear map A with exact transpose, pseudo-inverse and proximal step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .conjugate_gradients import normal_solve
+
+DEFAULT_RCOND = 1e-4
+Shape = tuple[int, ...]
+
+
+class Constant:
+    """A tensor kept in double precision on the CPU, handed out in the dtype and on the device of its user.
+
+    Copies are made outside inference mode, where ComfyUI runs its nodes: autograd refuses to save inference tensors.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        with torch.inference_mode(False):
+            value = value.detach().cpu()
+            self.value = value.to(torch.complex128 if value.is_complex() else torch.float64, copy=True)
+        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        key = (device, dtype)
+        if key not in self._copies:
+            with torch.inference_mode(False):
+                target = dtype.to_complex() if self.value.is_complex() else dtype
+                self._copies[key] = self.value.to(target).to(device)
+        return self._copies[key]
+
+    def like(self, x: Tensor) -> Tensor:
+        return self.on(x.device, x.dtype)
+
+
+class Movable:
+    """Holds Constants, directly or in other Movables."""
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None):
+        """A shallow copy whose constants already have their copies on `device` in `dtype` (CPU and float32 if None).
+
+        It may always be left out: operators compute on the device and in the dtype of the tensor they are given.
+        """
+        device, dtype = torch.empty(0, device=device).device, dtype or torch.float32
+        for value in vars(self).values():
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Movable):
+                    item.to(device, dtype)
+                elif isinstance(item, Constant):
+                    item.on(device, dtype)
+        return copy.copy(self)
+
+
+class Operator(Movable, ABC):
+    """A measurement y = A(x) of images of one shape; x is (B, C, H, W) in [-1, 1], y is (B, *measurement_shape).
+
+    Half-precision tensors are computed and returned in float32. ValueError for a tensor of another shape.
+    """
+
+    linear = False
+    measurement_shape: Shape
+
+    def __init__(self, image_shape: Shape) -> None:
+        self.image_shape = tuple(int(n) for n in image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(f"image_shape must be (channels, height, width), all positive, but is {image_shape}.")
+
+    @property
+    def num_measurements(self) -> int:
+        """Scalar values per image that are really measured."""
+        return math.prod(self.measurement_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A(x): (B, C, H, W) -> (B, *measurement_shape)."""
+        return self._forward(self._image(x))
+
+    __call__ = forward
+
+    def restrict(self, y: Tensor) -> Tensor:
+        """y with zeros where nothing was measured (the identity but for masks)."""
+        return y
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor: ...
+
+    def _image(self, x: Tensor) -> Tensor:
+        return _accept(x, self.image_shape, "image")
+
+    def _measurement(self, y: Tensor) -> Tensor:
+        return _accept(y, self.measurement_shape, "measurement")
+
+
+class LinearOperator(Operator):
+    """A linear measurement. Without a closed form of their own, pinv and prox run conjugate gradients.
+
+    Every call is differentiable with respect to x and y.
+    """
+
+    linear = True
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y, the exact transpose: (B, *measurement_shape) -> (B, C, H, W)."""
+        return self._adjoint(self._measurement(y))
+
+    def pinv(self, y: Tensor, rcond: float = DEFAULT_RCOND) -> Tensor:
+        """A^+ y, the Moore-Penrose pseudo-inverse: (B, *measurement_shape) -> (B, C, H, W).
+
+        With a closed form (`SpectralOperator`) singular values below rcond * s_max count as zero, so A^+ A is an
+        orthogonal projector for every rcond, and |A A^+ A - A| <= rcond * |A|. By conjugate gradients A^+ is the
+        Tikhonov inverse (A^T A + (rcond s_max)^2)^-1 A^T, a projector only where no singular value is near rcond.
+        """
+        return self._pinv(self._measurement(y), rcond)
+
+    def prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
+        """argmin_u t |A u - y|^2 + |u - x|^2, for t > 0: a number or a (B, 1, 1, 1) tensor."""
+        return self._prox(self._image(x), self._measurement(y), t)
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor: ...
+
+    def _pinv(self, y: Tensor, rcond: float) -> Tensor:
+        t = 1 / max(rcond * self.norm, 1e-12) ** 2
+        return normal_solve(self, t * self._adjoint(y), t)
+
+    def _prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
+        return x + normal_solve(self, t * self._adjoint(y - self._forward(x)), t)
+
+    def _precondition(self, r: Tensor, t: float | Tensor) -> Tensor:
+        """An approximation of (I + t A^T A)^-1 r, symmetric and positive, for conjugate gradients."""
+        return r
+
+    @property
+    def norm(self) -> float:
+        """The largest singular value, by power iteration."""
+        if "_norm" not in vars(self):
+            with torch.inference_mode():
+                x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0))
+                for _ in range(30):
+                    x = self._adjoint(self._forward(x / x.norm()))
+            self._norm = float(x.norm()) ** 0.5
+        return self._norm
+
+
+class SpectralOperator(LinearOperator):
+    """A linear operator A = U S V^T whose singular value decomposition is at hand."""
+
+    @abstractmethod
+    def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        """V gain(S) U^T y; `gain` maps singular values, broadcastable to (B, C, ., .), to the factors to apply."""
+
+    def _pinv(self, y: Tensor, rcond: float) -> Tensor:
+        def gain(s: Tensor) -> Tensor:
+            kept = s > rcond * s.max()
+            return kept / torch.where(kept, s, 1)
+
+        return self._spectral(y, gain)
+
+    def _prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
+        return x + self._spectral(y - self._forward(x), lambda s: t * s / (1 + t * s**2))
+
+
+def _accept(x: Tensor, shape: Shape, name: str) -> Tensor:
+    if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != shape:
+        raise ValueError(f"The {name} has shape {tuple(x.shape)}, but this operator needs (batch, {str(shape)[1:]}.")
+    if not x.is_floating_point():
+        raise ValueError(f"The {name} is of type {x.dtype}, but must be floating point, with pixels in [-1, 1].")
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
