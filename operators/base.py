@@ -12,20 +12,22 @@ from torch import Tensor
 
 from .conjugate_gradients import normal_solve
 
-DEFAULT_RCOND = 1e-4
+DEFAULT_RCOND = {torch.float32: 1e-4, torch.float64: 5e-9}
 Shape = tuple[int, ...]
 
 
 class Constant:
     """A tensor kept in double precision on the CPU, handed out in the dtype and on the device of its user.
 
-    Copies are made outside inference mode, where ComfyUI runs its nodes: autograd refuses to save inference tensors.
+    Integers (indices) stay integers. Copies are made outside inference mode, where ComfyUI runs its nodes: autograd
+    refuses to save inference tensors.
     """
 
     def __init__(self, value: Tensor) -> None:
         with torch.inference_mode(False):
-            value = value.detach().cpu()
-            self.value = value.to(torch.complex128 if value.is_complex() else torch.float64, copy=True)
+            if value.dtype != torch.int64:
+                value = value.to(torch.complex128 if value.is_complex() else torch.float64)
+            self.value = value.detach().cpu().clone()
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -33,7 +35,8 @@ class Constant:
         if key not in self._copies:
             with torch.inference_mode(False):
                 target = dtype.to_complex() if self.value.is_complex() else dtype
-                self._copies[key] = self.value.to(target).to(device)
+                exact = self.value.dtype == torch.int64
+                self._copies[key] = (self.value if exact else self.value.to(target)).to(device)
         return self._copies[key]
 
     def like(self, x: Tensor) -> Tensor:
@@ -109,14 +112,16 @@ class LinearOperator(Operator):
         """A^T y, the exact transpose: (B, *measurement_shape) -> (B, C, H, W)."""
         return self._adjoint(self._measurement(y))
 
-    def pinv(self, y: Tensor, rcond: float = DEFAULT_RCOND) -> Tensor:
+    def pinv(self, y: Tensor, rcond: float | None = None) -> Tensor:
         """A^+ y, the Moore-Penrose pseudo-inverse: (B, *measurement_shape) -> (B, C, H, W).
 
         With a closed form (`SpectralOperator`) singular values below rcond * s_max count as zero, so A^+ A is an
         orthogonal projector for every rcond, and |A A^+ A - A| <= rcond * |A|. By conjugate gradients A^+ is the
         Tikhonov inverse (A^T A + (rcond s_max)^2)^-1 A^T, a projector only where no singular value is near rcond.
+        The default weighs truncation against rounding: 1e-4 in single, 5e-9 in double precision.
         """
-        return self._pinv(self._measurement(y), rcond)
+        y = self._measurement(y)
+        return self._pinv(y, DEFAULT_RCOND[y.dtype] if rcond is None else rcond)
 
     def prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
         """argmin_u t |A u - y|^2 + |u - x|^2, for t > 0: a number or a (B, 1, 1, 1) tensor."""
@@ -126,26 +131,21 @@ class LinearOperator(Operator):
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
     def _pinv(self, y: Tensor, rcond: float) -> Tensor:
-        t = 1 / max(rcond * self.norm, 1e-12) ** 2
+        t = 1 / max(rcond * self._norm(y), 1e-9) ** 2
         return normal_solve(self, t * self._adjoint(y), t)
 
     def _prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
         return x + normal_solve(self, t * self._adjoint(y - self._forward(x)), t)
 
-    def _precondition(self, r: Tensor, t: float | Tensor) -> Tensor:
-        """An approximation of (I + t A^T A)^-1 r, symmetric and positive, for conjugate gradients."""
-        return r
-
-    @property
-    def norm(self) -> float:
-        """The largest singular value, by power iteration."""
-        if "_norm" not in vars(self):
+    def _norm(self, like: Tensor) -> float:
+        """The largest singular value, by power iteration; computed once."""
+        if "norm" not in vars(self):
             with torch.inference_mode():
-                x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0))
-                for _ in range(30):
+                x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(like)
+                for _ in range(20):
                     x = self._adjoint(self._forward(x / x.norm()))
-            self._norm = float(x.norm()) ** 0.5
-        return self._norm
+            self.norm = float(x.norm()) ** 0.5
+        return self.norm
 
 
 class SpectralOperator(LinearOperator):

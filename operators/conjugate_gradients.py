@@ -14,7 +14,10 @@ MAX_ITERATIONS = 500
 
 
 def normal_solve(operator: LinearOperator, b: Tensor, t: float | Tensor) -> Tensor:
-    """(I + t A^T A)^-1 b, to a relative residual of 20 machine epsilons or MAX_ITERATIONS; differentiable in b."""
+    """(I + t A^T A)^-1 b, differentiable in b.
+
+    Stops at a residual of eps^(2/3) |b| (2e-5 in single, 4e-11 in double precision) or after MAX_ITERATIONS.
+    """
     return _NormalSolve.apply(b, operator, t)
 
 
@@ -32,27 +35,21 @@ class _NormalSolve(torch.autograd.Function):
 
 
 def conjugate_gradients(operator: LinearOperator, b: Tensor, t: float | Tensor) -> Tensor:
-    """Preconditioned conjugate gradients, each image of the batch with its own step sizes and its own stop."""
-    tolerance = 20 * torch.finfo(b.dtype).eps * b.flatten(1).norm(dim=1)
-    u, r = torch.zeros_like(b), b
-    z = operator._precondition(r, t)
-    p, rz = z, _dot(r, z)
+    """Each image of the batch has its own step sizes and its own stop, so a batch gives what single images give."""
+    u, r, p = torch.zeros_like(b), b, b
+    rr = _dot(r, r)
+    stop = torch.finfo(b.dtype).eps ** (4 / 3) * rr
     for _ in range(MAX_ITERATIONS):
-        active = _column(r.flatten(1).norm(dim=1) > tolerance)
+        active = rr > stop
         if not active.any():
             break
         q = p + t * operator._adjoint(operator._forward(p))
-        step = torch.where(active, rz / _dot(p, q).clamp_min(torch.finfo(b.dtype).tiny), 0)
+        step = torch.where(active, rr / _dot(p, q), 0)
         u, r = u + step * p, r - step * q
-        z = operator._precondition(r, t)
-        rz, previous = _dot(r, z), rz
-        p = z + torch.where(active, rz / previous.clamp_min(torch.finfo(b.dtype).tiny), 0) * p
+        rr, previous = _dot(r, r), rr
+        p = r + torch.where(active, rr / previous, 0) * p
     return u
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return _column((a * b).flatten(1).sum(1))
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
+    return (a * b).flatten(1).sum(1).view(-1, 1, 1, 1)

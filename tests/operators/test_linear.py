@@ -33,7 +33,7 @@ ITERATIVE = {
 }
 ALL = EXACT | ITERATIVE
 SHAPES = [(1, 24, 24), (3, 23, 31)]
-PRECISIONS = [(torch.float32, 1e-4, 1e-5), (torch.float64, 1e-8, 1e-12)]
+PRECISIONS = [(torch.float32, 1e-4, 1e-5), (torch.float64, 5e-9, 1e-12)]
 
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 precisions = pytest.mark.parametrize(("dtype", "rcond", "tolerance"), PRECISIONS, ids=["float32", "float64"])
@@ -70,10 +70,12 @@ def test_pseudo_inverse(name, shape, dtype, rcond, tolerance):
     def project(v: Tensor) -> Tensor:
         return operator.pinv(operator(v), rcond)
 
+    assert torch.equal(operator.pinv(y), operator.pinv(y, rcond)), "the default of this precision"
     ax, px, z = operator(x), project(x), operator.pinv(y, rcond)
-    assert (operator(px) - ax).norm() <= rcond * x.norm(), "A A+ A = A"
-    assert (project(px) - px).norm() <= 1e-4 * (1e-2 if dtype == torch.float64 else 1) * x.norm(), "A+ A idempotent"
-    assert ((project(x) * z).sum() - (x * project(z)).sum()).abs() < 1e-4 * x.norm() * z.norm(), "A+ A symmetric"
+    bound = 1e-4 if dtype == torch.float32 else 1e-9
+    assert (operator(px) - ax).norm() <= bound * x.norm(), "A A+ A = A"
+    assert (project(px) - px).norm() <= bound * x.norm(), "A+ A idempotent"
+    assert ((project(x) * z).sum() - (x * project(z)).sum()).abs() < bound * x.norm() * z.norm(), "A+ A symmetric"
 
 
 @every
@@ -86,7 +88,8 @@ def test_prox_is_stationary(name, shape, dtype, rcond, tolerance):
     u = operator.prox(x, y, t)
     pull, stay = t * operator.adjoint(y - operator(u)), u - x
     scale = (t * operator.adjoint(y - operator(x))).norm() + x.norm()
-    assert (stay - pull).norm() < tolerance * scale
+    stated = tolerance if name in EXACT else 1.5 * torch.finfo(dtype).eps ** (2 / 3)
+    assert (stay - pull).norm() < stated * scale
 
 
 @every
