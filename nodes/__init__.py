@@ -2,9 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import loading, measurement, metrics, operators, sampling
+
+NODES = [*operators.NODES, *measurement.NODES, *sampling.NODES, *loading.NODES, *metrics.NODES]
+
 
 class PSLDExtension(ComfyExtension):
     """The pack's nodes, listed for ComfyUI."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return []
+        return NODES

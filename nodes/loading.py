@@ -1,0 +1,70 @@
+"""Loaders: latent-diffusion checkpoints and the latents they start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..runtime.ldm import load_ldm
+
+CATEGORY = "inverse problems/loaders"
+PRIORS = Path(__file__).resolve().parent.parent / "priors"
+EMBEDDED = "[embedded] "
+
+
+def checkpoint_names() -> list[str]:
+    """The pack's own priors first, then ComfyUI's checkpoints."""
+    embedded = [EMBEDDED + file.name for file in sorted(PRIORS.glob("*.safetensors"))]
+    return embedded + folder_paths.get_filename_list("checkpoints")
+
+
+def checkpoint_path(name: str) -> Path:
+    """File of a name in `checkpoint_names`."""
+    if name not in checkpoint_names():
+        raise ValueError(f"ckpt_name: there is no checkpoint {name!r}; choose one of the list (refresh it with R).")
+    if name.startswith(EMBEDDED):
+        return PRIORS / name.removeprefix(EMBEDDED)
+    return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
+
+
+class LoadLDM(io.ComfyNode):
+    """Load Latent Diffusion (LDM)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = checkpoint_names()
+        return io.Schema(
+            node_id="PSLD_LoadLDM",
+            display_name="Load Latent Diffusion (LDM)",
+            category=CATEGORY,
+            description="Loads an unconditional latent diffusion checkpoint in the layout of CompVis/latent-diffusion "
+            "(KL or VQ first stage). The stock KSampler and VAE nodes accept its outputs.",
+            inputs=[
+                io.Combo.Input(
+                    "ckpt_name",
+                    options=names,
+                    default=names[0] if names else None,
+                    tooltip="An embedded prior, or a file of models/checkpoints with its CompVis config beside it "
+                    "(same name, .yaml).",
+                )
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL"),
+                io.Vae.Output(display_name="VAE"),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING",
+                    tooltip="Says nothing: connect it to positive and negative of a stock sampler.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, ckpt_name: str) -> io.NodeOutput:
+        model, vae = load_ldm(checkpoint_path(ckpt_name))
+        return io.NodeOutput(model, vae, [[torch.zeros(1, 1, 1), {}]])
+
+
+NODES = [LoadLDM]
