@@ -2,7 +2,21 @@
 
 from .base import DEFAULT_RCOND, LinearOperator, Operator, SpectralOperator
 from .blur import AnisotropicBlur, Blur, DefocusBlur, GaussianBlur, LineBlur, MotionBlur, UniformBlur
-from .masks import Denoise, Identity, InpaintBox, InpaintMask, InpaintRandom
+from .colour import BayerMosaic, ChannelMix, Greyscale
+from .compose import Compose, Stack
+from .hadamard import CompressedSensing
+from .masks import (
+    Denoise,
+    Destripe,
+    Identity,
+    InpaintBox,
+    InpaintGrid,
+    InpaintHalf,
+    InpaintLines,
+    InpaintMask,
+    InpaintRandom,
+    Outpaint,
+)
 from .noise import (
     GaussianNoise,
     NoiseModel,
@@ -12,30 +26,49 @@ from .noise import (
     SpeckleNoise,
     estimate_sigma,
 )
+from .nonlinear import JPEG, Gamma, HighDynamicRange, PhaseRetrieval
 from .resize import SuperResolution
+from .strokes import InpaintScratches, InpaintStrokes
 
 __all__ = [
     "AnisotropicBlur",
+    "BayerMosaic",
     "Blur",
+    "ChannelMix",
+    "Compose",
+    "CompressedSensing",
     "DEFAULT_RCOND",
     "DefocusBlur",
     "Denoise",
+    "Destripe",
+    "Gamma",
     "GaussianBlur",
     "GaussianNoise",
+    "Greyscale",
+    "HighDynamicRange",
     "Identity",
     "InpaintBox",
+    "InpaintGrid",
+    "InpaintHalf",
+    "InpaintLines",
     "InpaintMask",
     "InpaintRandom",
+    "InpaintScratches",
+    "InpaintStrokes",
+    "JPEG",
     "LineBlur",
     "LinearOperator",
     "MotionBlur",
     "NoNoise",
     "NoiseModel",
     "Operator",
+    "Outpaint",
+    "PhaseRetrieval",
     "PoissonNoise",
     "SaltAndPepperNoise",
     "SpeckleNoise",
     "SpectralOperator",
+    "Stack",
     "SuperResolution",
     "UniformBlur",
     "estimate_sigma",

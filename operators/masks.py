@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -70,7 +70,8 @@ class InpaintBox(InpaintMask):
         rows, columns = (size, size) if isinstance(size, int) else size
         if position is None:
             free = (height - rows - 2 * margin, width - columns - 2 * margin)
-            position = tuple(margin + draw_integer(max(n, 0), seed + i) for i, n in enumerate(free))
+            place = torch.rand(2, generator=torch.Generator().manual_seed(seed)).tolist()
+            position = tuple(margin + int(u * (n + 1)) for u, n in zip(place, free, strict=True))
         else:
             free = (height - rows - position[0], width - columns - position[1])
         if min(rows, columns) < 1 or min(free) < 0 or min(position) < 0:
@@ -93,13 +94,93 @@ class InpaintRandom(InpaintMask):
         generator = torch.Generator().manual_seed(seed)
         if drop is None:
             drop = low + (high - low) * float(torch.rand((), generator=generator))
-        if not 0 <= drop < 1 or low > high:
-            raise ValueError(f"The fraction of dropped pixels must lie in [0, 1), but is {drop}.")
+        check_drop(drop)
         height, width = image_shape[-2:]
         mask = torch.ones(height * width)
         mask[torch.randperm(mask.numel(), generator=generator)[: int(drop * mask.numel())]] = 0
         super().__init__(image_shape, mask.view(height, width))
         self.drop = drop
+
+
+class InpaintHalf(InpaintMask):
+    """Hides one half of the image: side "left", "right", "top" or "bottom"."""
+
+    def __init__(self, image_shape: Shape, side: str = "right") -> None:
+        height, width = image_shape[-2:]
+        halves = {
+            "left": (slice(None), slice(0, width // 2)),
+            "right": (slice(None), slice(width // 2, None)),
+            "top": (slice(0, height // 2),),
+            "bottom": (slice(height // 2, None),),
+        }
+        check_choice("side", side, halves)
+        mask = torch.ones(height, width)
+        mask[halves[side]] = 0
+        super().__init__(image_shape, mask)
+
+
+class Outpaint(InpaintMask):
+    """Keeps the centre, the fraction `keep` of each side, and hides the rest (RePaint's "expand" has keep = 0.25)."""
+
+    def __init__(self, image_shape: Shape, keep: float = 0.5) -> None:
+        if not 0 < keep <= 1:
+            raise ValueError(f"The fraction of each side to keep must lie in (0, 1], but is {keep}.")
+        height, width = image_shape[-2:]
+        rows, columns = max(1, round(keep * height)), max(1, round(keep * width))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        mask = torch.zeros(height, width)
+        mask[top : top + rows, left : left + columns] = 1
+        super().__init__(image_shape, mask)
+
+
+class InpaintGrid(InpaintMask):
+    """Keeps the first pixel of each factor x factor block: super-resolution by decimation, at full size."""
+
+    def __init__(self, image_shape: Shape, factor: int = 2) -> None:
+        if not 1 <= factor <= min(image_shape[-2:]):
+            raise ValueError(f"The grid's factor must lie between 1 and the shorter image side, but is {factor}.")
+        mask = torch.zeros(image_shape[-2:])
+        mask[::factor, ::factor] = 1
+        super().__init__(image_shape, mask)
+
+
+class Destripe(InpaintMask):
+    """Dead lines, `width` pixels wide; axis "columns" or "rows".
+
+    Regular (the last `width` of every `spacing` lines) or, with `drop`, that fraction of all stripes drawn by `seed`.
+    """
+
+    def __init__(
+        self,
+        image_shape: Shape,
+        axis: str = "columns",
+        width: int = 2,
+        spacing: int = 8,
+        drop: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        check_choice("axis", axis, ("columns", "rows"))
+        size = image_shape[-1] if axis == "columns" else image_shape[-2]
+        if width < 1 or (drop is None and width >= spacing):
+            raise ValueError(
+                f"The stripes' width must be at least 1 and below their spacing, but is {width} (spacing {spacing})."
+            )
+        if drop is None:
+            known = torch.arange(size) % spacing < spacing - width
+        else:
+            check_drop(drop)
+            stripes = -(-size // width)
+            known = torch.ones(stripes)
+            known[torch.randperm(stripes, generator=torch.Generator().manual_seed(seed))[: int(drop * stripes)]] = 0
+            known = known.repeat_interleave(width)[:size]
+        super().__init__(image_shape, (known if axis == "columns" else known[:, None]).expand(image_shape[-2:]))
+
+
+class InpaintLines(Destripe):
+    """Keeps the first of every `period` lines (RePaint's "alternating lines" has rows and period 2)."""
+
+    def __init__(self, image_shape: Shape, axis: str = "rows", period: int = 2) -> None:
+        super().__init__(image_shape, axis, width=period - 1, spacing=period)
 
 
 class Identity(SpectralOperator):
@@ -124,6 +205,11 @@ class Identity(SpectralOperator):
 Denoise = Identity
 
 
-def draw_integer(high: int, seed: int) -> int:
-    """A whole number in [0, high], the same on every machine."""
-    return int(torch.randint(high + 1, (), generator=torch.Generator().manual_seed(seed)))
+def check_drop(drop: float) -> None:
+    if not 0 <= drop < 1:
+        raise ValueError(f"The fraction to drop must lie in [0, 1), but is {drop}.")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"The {name} must be one of {', '.join(choices)}, but is {value!r}.")

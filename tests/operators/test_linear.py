@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from psld import operators as ops
@@ -26,10 +28,45 @@ EXACT = {
     "gaussian zero": lambda s: ops.GaussianBlur(s, 2.0, 13, "zero"),
     "gaussian replicate": lambda s: ops.GaussianBlur(s, 2.0, 13, "replicate"),
     "motion": lambda s: ops.MotionBlur(s, 13, seed=1),
+    "sr bilinear 1.5": lambda s: ops.SuperResolution(s, 1.5, "bilinear"),
+    "sr lanczos 2.7": lambda s: ops.SuperResolution(s, 2.7, "lanczos"),
+    "sr nearest": lambda s: ops.SuperResolution(s, 2, "nearest"),
+    "sr gaussian": lambda s: ops.SuperResolution(s, 3, "gaussian"),
+    "half": lambda s: ops.InpaintHalf(s, "top"),
+    "outpaint": lambda s: ops.Outpaint(s, 0.6),
+    "lines": lambda s: ops.InpaintLines(s),
+    "grid": lambda s: ops.InpaintGrid(s, 3),
+    "stripes": lambda s: ops.Destripe(s, "rows", 2, 5),
+    "random stripes": lambda s: ops.Destripe(s, width=1, drop=0.4, seed=2),
+    "strokes": lambda s: ops.InpaintStrokes(s, "thick", seed=5),
+    "scratches": lambda s: ops.InpaintScratches(s, 3, seed=2),
+    "uniform": lambda s: ops.UniformBlur(s, 5),
+    "anisotropic": lambda s: ops.AnisotropicBlur(s, 2.0, 0.7, 0, 13, "replicate"),
+    "turned anisotropic": lambda s: ops.AnisotropicBlur(s, 2.0, 0.7, 30, 13),
+    "line": lambda s: ops.LineBlur(s, 6, 20),
+    "defocus": lambda s: ops.DefocusBlur(s, 2.3),
+    "user kernel": lambda s: ops.Blur(s, torch.arange(12.0).view(3, 4)),
+    "grey": lambda s: ops.Greyscale((3, *s[1:])),
+    "mix": lambda s: ops.ChannelMix(s, torch.arange(2.0 * s[0]).view(2, s[0]).cos()),
+    "bayer": lambda s: ops.BayerMosaic((3, *s[1:])),
+    "compressed sensing": lambda s: ops.CompressedSensing(s, 0.3),
+}
+EXACT |= {
+    "blur, then sr": lambda s: ops.Compose(
+        s, [partial(ops.GaussianBlur, sigma=1.0, kernel_size=9), ops.SuperResolution]
+    ),
+    "motion, then defocus": lambda s: ops.Compose(s, [EXACT["motion"], EXACT["defocus"]]),
+    "box, then lines": lambda s: ops.Compose(s, [EXACT["box"], EXACT["lines"]]),
+    "blur, grey, then sr": lambda s: ops.Compose((3, *s[1:]), [EXACT["uniform"], ops.Greyscale, EXACT["sr box"]]),
+    "grey, then lines": lambda s: ops.Compose((3, *s[1:]), [ops.Greyscale, EXACT["lines"]]),
 }
 ITERATIVE = {
     f"motion {boundary}": lambda s, b=boundary: ops.MotionBlur(s, 13, boundary=b, seed=1)
     for boundary in ("reflect", "zero", "replicate")
+} | {
+    "sr, then random": lambda s: ops.Compose(s, [EXACT["sr box"], ops.InpaintRandom]),
+    "random, then blur": lambda s: ops.Compose(s, [ops.InpaintRandom, EXACT["gaussian reflect"]]),
+    "stack": lambda s: ops.Stack(s, [EXACT["sr bicubic"], EXACT["random"], EXACT["compressed sensing"]]),
 }
 ALL = EXACT | ITERATIVE
 SHAPES = [(1, 24, 24), (3, 23, 31)]
@@ -147,6 +184,6 @@ def test_to_returns_a_copy_and_half_precision_is_lifted(name):
 def test_wrong_shapes_are_refused(name):
     operator = ALL[name]((1, 24, 24))
     with pytest.raises(ValueError, match="image"):
-        operator(torch.zeros(1, 1, 24, 23))
+        operator(torch.zeros(1, *operator.image_shape[:2], 23))
     with pytest.raises(ValueError, match="measurement"):
         operator.adjoint(torch.zeros(2, 1, 1, 1))

@@ -1,0 +1,182 @@
+"""Operators made of operators: one after another, and several of one image."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+
+import torch
+from torch import Tensor
+
+from .base import Constant, LinearOperator, Operator, Shape, SpectralOperator
+from .blur import CircularBlur
+from .colour import ChannelMix, mix
+from .masks import Identity, InpaintMask
+from .separable import Axis, Separable
+
+Maker = Callable[[Shape], Operator]
+
+
+def Compose(image_shape: Shape, makers: Sequence[Maker]) -> Operator:
+    """The operators of `makers`, in order: `[partial(GaussianBlur, sigma=2), SuperResolution]`.
+
+    Each but the first is bound to the measurement of the one before, which must be an image (C, H, W). Neighbours with
+    a common closed form are merged (rows-and-columns operators, masks, circular blurs, channel mixing with any of
+    these, identities), and a product that merges into one keeps an exact pseudo-inverse; any other runs conjugate
+    gradients. With a non-linear part the product only has a forward.
+    """
+    parts: list[Operator] = []
+    for maker in makers:
+        shape = parts[-1].measurement_shape if parts else image_shape
+        if len(shape) != 3:
+            raise ValueError(f"The measurement of {type(parts[-1]).__name__} is no image: nothing can follow it.")
+        parts.append(maker(shape))
+    if not parts:
+        return Identity(image_shape)
+    if not all(part.linear for part in parts):
+        return Chain(image_shape, parts)
+    merged: list[LinearOperator] = []
+    for part in parts:
+        both = merge(merged[-1], part) if merged else None
+        merged = [*merged[:-1], both] if both else [*merged, part]
+    return merged[0] if len(merged) == 1 else Product(image_shape, merged)
+
+
+def image_shape_for(measurement_shape: Shape, makers: Sequence[Maker]) -> Shape:
+    """The image whose measurement by `Compose` has this shape, asked of each maker from the last to the first."""
+    for maker in reversed(makers):
+        keywords = maker.keywords if isinstance(maker, partial) else {}
+        shape_for = getattr(getattr(maker, "func", maker), "image_shape_for", None)
+        measurement_shape = shape_for(measurement_shape, **keywords) if shape_for else measurement_shape
+    return measurement_shape
+
+
+Compose.image_shape_for = image_shape_for
+
+
+def merge(first: LinearOperator, then: LinearOperator) -> LinearOperator | None:
+    """`then` after `first` as one operator in closed form, or None."""
+    match first, then:
+        case Identity(), _:
+            return then
+        case _, Identity():
+            return first
+        case Separable(), Separable():
+            axes = zip((then.rows, then.columns), (first.rows, first.columns), strict=True)
+            return Separable(first.image_shape, *(Axis(b.matrix.value @ a.matrix.value) for b, a in axes))
+        case InpaintMask(), InpaintMask():
+            return InpaintMask(first.image_shape, first.mask.value * then.mask.value)
+        case CircularBlur(), CircularBlur():
+            both = copy.copy(first)
+            both.transfer = Constant(first.transfer.value * then.transfer.value)
+            return both
+        case ChannelMix(), ChannelMix():
+            return ChannelMix(first.image_shape, then.matrix.value @ first.matrix.value)
+        case (ChannelMix() as colour, space) | (space, ChannelMix() as colour) if same_in_every_channel(space):
+            return ColourAndSpace(first.image_shape, then.measurement_shape, colour, space)
+        case ColourAndSpace(), _ if same_in_every_channel(then) and (space := merge(first.space, then)):
+            return ColourAndSpace(first.image_shape, then.measurement_shape, first.colour, space)
+    return None
+
+
+def same_in_every_channel(operator: LinearOperator) -> bool:
+    """Does it act on each channel alike, so that it commutes with channel mixing?"""
+    return isinstance(operator, Separable | CircularBlur) or (
+        isinstance(operator, InpaintMask) and operator.mask.value.shape[0] == 1
+    )
+
+
+class ColourAndSpace(SpectralOperator):
+    """Channel mixing and an operator that acts on every channel alike: they commute, singular values multiply."""
+
+    def __init__(
+        self, image_shape: Shape, measurement_shape: Shape, colour: ChannelMix, space: SpectralOperator
+    ) -> None:
+        super().__init__(image_shape)
+        self.measurement_shape, self.colour, self.space = measurement_shape, colour, space
+
+    @property
+    def num_measurements(self) -> int:
+        return self.measurement_shape[0] * (self.space.num_measurements // self.space.image_shape[0])
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.space.restrict(y)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.space._forward(self.colour._forward(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.colour._adjoint(self.space._adjoint(y))
+
+    def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        u, s, v = (factor.like(y) for factor in self.colour.svd)
+        return mix(v.mT, self.space._spectral(mix(u.mT, y), lambda t: gain(s[:, None, None] * t)))
+
+
+class Product(LinearOperator):
+    """Linear operators one after another."""
+
+    def __init__(self, image_shape: Shape, parts: Sequence[LinearOperator]) -> None:
+        super().__init__(image_shape)
+        self.parts = tuple(parts)
+        self.measurement_shape = self.parts[-1].measurement_shape
+
+    @property
+    def num_measurements(self) -> int:
+        return self.parts[-1].num_measurements
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.parts[-1].restrict(y)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return reduce(lambda v, part: part._forward(v), self.parts, x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return reduce(lambda v, part: part._adjoint(v), reversed(self.parts), y)
+
+
+class Chain(Operator):
+    """Operators one after another, not all linear."""
+
+    def __init__(self, image_shape: Shape, parts: Sequence[Operator]) -> None:
+        super().__init__(image_shape)
+        self.parts = tuple(parts)
+        self.measurement_shape = self.parts[-1].measurement_shape
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return reduce(lambda v, part: part._forward(v), self.parts, x)
+
+
+class Stack(LinearOperator):
+    """Several linear measurements of one image; y is their flat vectors end to end, (m_1 + m_2 + ...,)."""
+
+    def __init__(self, image_shape: Shape, makers: Sequence[Maker]) -> None:
+        super().__init__(image_shape)
+        self.parts = tuple(maker(self.image_shape) for maker in makers)
+        if not self.parts or not all(part.linear for part in self.parts):
+            raise ValueError("A stack needs one or more linear operators: leave out the non-linear ones.")
+        self.sizes = [math.prod(part.measurement_shape) for part in self.parts]
+        self.measurement_shape = (sum(self.sizes),)
+
+    @property
+    def num_measurements(self) -> int:
+        return sum(part.num_measurements for part in self.parts)
+
+    def split(self, y: Tensor) -> list[Tensor]:
+        """The single measurements in y."""
+        flat = y.split(self.sizes, 1)
+        return [v.reshape(-1, *part.measurement_shape) for v, part in zip(flat, self.parts, strict=True)]
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self._join([part.restrict(v) for part, v in zip(self.parts, self.split(y), strict=True)])
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self._join([part._forward(x) for part in self.parts])
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return sum(part._adjoint(v) for part, v in zip(self.parts, self.split(y), strict=True))
+
+    def _join(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([v.flatten(1) for v in parts], 1)
