@@ -1,0 +1,43 @@
+"""A measurement y = A(x) + n together with what is known about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .base import LinearOperator
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the solver is told.
+
+    y:        (B, *operator.measurement_shape), in [-1, 1] pixel units.
+    operator: A, bound to the shape of the image to restore.
+    sigma_y:  standard deviation of the noise in y, in [-1, 1] pixel units.
+    """
+
+    y: Tensor
+    operator: LinearOperator
+    sigma_y: float
+
+    @property
+    def noise_level(self) -> float:
+        """Expected norm of the noise of one sample: sigma_y sqrt(m), the discrepancy principle's target."""
+        return self.sigma_y * math.sqrt(self.operator.num_measurements)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """y - A(x) for x of shape (B, C, H, W), zero where nothing was measured."""
+        return self.operator.restrict(self.y - self.operator(x))
+
+    def rms_residual(self, x: Tensor) -> Tensor:
+        """||y - A(x)|| / sqrt(m) per sample, shape (B,), in [-1, 1] pixel units: sigma_y where x fits."""
+        norm = torch.linalg.vector_norm(self.residual(x).flatten(1), dim=1)
+        return norm / math.sqrt(self.operator.num_measurements)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Measurement:
+        """The same measurement on another device or in another dtype; this one is left as it is."""
+        return replace(self, y=self.y.to(device=device, dtype=dtype), operator=self.operator.to(device, dtype))

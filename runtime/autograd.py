@@ -1,0 +1,84 @@
+"""Gradients through modules that ComfyUI loaded under inference mode, with no copy of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
+
+
+@contextmanager
+def differentiable(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, autograd works and reaches the inputs of the modules; afterwards they are as they were.
+
+    The executor runs nodes under inference mode, and autograd refuses to save tensors that were made there, so
+    every weight is replaced by an alias of its storage. Frozen weights also cut the activations that are saved.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), training_kernels(), ExitStack() as restore:
+        for module in modules:
+            restore.enter_context(aliased_weights(module))
+        yield
+
+
+@contextmanager
+def aliased_weights(root: nn.Module) -> Iterator[None]:
+    """Replaces each parameter and buffer of a module tree by a frozen alias; puts the originals back in any case.
+
+    Enter outside inference mode, or the aliases are inference tensors too.
+    """
+    originals: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    try:
+        for module in root.modules():
+            for weights in (module._parameters, module._buffers):
+                for name, weight in weights.items():
+                    if weight is not None:
+                        originals.append((weights, name, weight))
+                        weights[name] = alias(weight)
+        yield
+    finally:
+        for weights, name, weight in originals:
+            weights[name] = weight
+
+
+def alias(tensor: Tensor) -> Tensor:
+    """A tensor that shares the storage of another, takes no gradient, and may be saved for backward."""
+    if type(tensor) not in (Tensor, nn.Parameter):  # quantised weights, which each layer turns into plain ones anew
+        return tensor
+    if tensor.is_inference():
+        shared = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        shared.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    else:
+        shared = tensor.detach()
+    return nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
+
+
+@contextmanager
+def training_kernels() -> Iterator[None]:
+    """Turns off fused kernels that have no backward, where this ComfyUI has the switch."""
+    if not hasattr(comfy.model_management, "in_training"):
+        yield
+        return
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+def use_differentiable_attention(model_options: dict) -> None:
+    """Routes attention to PyTorch's, in the model options of one run only.
+
+    Sub-quadratic attention (the CPU's default), flash and sage have no backward or drop the graph.
+    """
+    transformer_options = model_options.setdefault("transformer_options", {})
+    transformer_options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
+
+
+def own(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy that autograd may save, of a tensor that may come from inference mode; call outside that mode."""
+    return tensor.to(device=device, dtype=torch.float32, copy=True)

@@ -1,0 +1,84 @@
+"""What can be known to be wrong before the first step, each in one sentence for the user."""
+
+from __future__ import annotations
+
+import comfy.ops
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from .codec import spatial_factor
+
+
+def check_pair(model: ModelPatcher, vae: VAE) -> None:
+    """Model and VAE must be image models with the same kind of latent."""
+    latent_format = model.get_model_object("latent_format")
+    if vae.latent_dim != 2 or getattr(latent_format, "latent_dimensions", 2) != 2:
+        raise ValueError(
+            "model, vae: these work on video or audio latents, but only 2-d image latents can be solved for; "
+            "load an image checkpoint such as Stable Diffusion."
+        )
+    if vae.latent_channels != latent_format.latent_channels:
+        raise ValueError(
+            f"vae: its latents have {vae.latent_channels} channels but the model's have "
+            f"{latent_format.latent_channels}; connect the VAE that belongs to the model (its checkpoint's own output)."
+        )
+
+
+def check_measurement(measurement: Measurement, vae: VAE) -> None:
+    """The image behind the measurement must be one that the VAE can encode, and the operator a linear one."""
+    channels, height, width = measurement.operator.image_shape
+    if not measurement.operator.linear:
+        raise ValueError(
+            f"measurement: {type(measurement.operator).__name__} is not linear, and PSLD needs a linear operator; "
+            "choose another operator."
+        )
+    if channels != 3:
+        raise ValueError(f"measurement: its image has {channels} channel(s), the VAE needs 3; measure an RGB image.")
+    factor = spatial_factor(vae)
+    if height % factor or width % factor:
+        crop = f"{width // factor * factor} x {height // factor * factor}"
+        pad = f"{-(-width // factor) * factor} x {-(-height // factor) * factor}"
+        raise ValueError(
+            f"measurement: its image is {width} x {height}, which is not a multiple of the VAE's {factor} pixels; "
+            f"crop the image to {crop} or pad it to {pad} before measuring."
+        )
+    if not torch.isfinite(measurement.y).all():
+        raise ValueError("measurement: it contains NaN or infinite values; check the image it was made from.")
+
+
+def latent_shape(measurement: Measurement, vae: VAE) -> tuple[int, int, int, int]:
+    """(B, c, h, w) of the latents to solve for."""
+    _, height, width = measurement.operator.image_shape
+    factor = spatial_factor(vae)
+    return len(measurement.y), vae.latent_channels, height // factor, width // factor
+
+
+def check_latent(z: Tensor, measurement: Measurement, vae: VAE) -> None:
+    """The latent a user wired into a sampler node must have the size of the image behind the measurement."""
+    expected = latent_shape(measurement, vae)
+    if tuple(z.shape) != expected:
+        raise ValueError(
+            f"latent_image: its shape is {tuple(z.shape)} (batch, channels, height, width), but the measurement needs "
+            f"{expected}; use an empty latent of {expected[3] * spatial_factor(vae)} x "
+            f"{expected[2] * spatial_factor(vae)} pixels and batch size {expected[0]}."
+        )
+
+
+def check_sigmas(sigmas: Tensor) -> None:
+    """A schedule has at least one step, from a noise level above zero."""
+    if len(sigmas) < 2 or sigmas[0] <= 0:
+        steps = max(len(sigmas) - 1, 0)
+        raise ValueError(f"sigmas: {steps} steps to run; choose at least 1 step (and a denoise above 0).")
+
+
+def check_differentiable(model: ModelPatcher) -> None:
+    """fp8 matrix multiplication has no backward."""
+    fast_fp8 = getattr(comfy.ops, "fp8_ops", None)
+    if fast_fp8 is not None and any(isinstance(m, fast_fp8.Linear) for m in model.model.modules()):
+        raise ValueError(
+            "model: it was loaded with fp8 fast matrix multiplication, which has no gradient; load it with "
+            "weight_dtype default, or start ComfyUI without --fast fp8_matrix_mult."
+        )

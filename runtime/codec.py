@@ -1,0 +1,45 @@
+"""The encoder and decoder of a ComfyUI VAE as differentiable functions of model latents and [-1, 1] pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from comfy.model_base import BaseModel
+from comfy.sd import VAE
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Codec:
+    """E and D of a VAE in the latent scaling of a diffusion model.
+
+    `VAE.decode` clamps, and falls back to tiles under inference mode: both lose the graph. So this calls the first
+    stage itself, with the VAE's own dtype and device. ComfyUI's first stages encode to the mean of the posterior.
+    """
+
+    vae: VAE
+    first_stage: nn.Module
+    model: BaseModel
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents (B, c, h, w) as the diffusion model sees them, float32."""
+        pixels = x if signed_pixels(self.vae) else (x + 1) / 2
+        z0 = self.first_stage.encode(pixels.to(self.vae.device, self.vae.vae_dtype)).float()
+        return self.model.process_latent_in(z0)
+
+    def decode(self, z0: Tensor) -> Tensor:
+        """Latents (B, c, h, w) of the diffusion model -> (B, 3, H, W) in about [-1, 1], not clamped, float32."""
+        raw = self.model.process_latent_out(z0).to(self.vae.device, self.vae.vae_dtype)
+        pixels = self.first_stage.decode(raw).float()
+        return pixels if signed_pixels(self.vae) else pixels * 2 - 1
+
+
+def signed_pixels(vae: VAE) -> bool:
+    """Whether the first stage works on [-1, 1] pixels (most do) rather than [0, 1]."""
+    return float(vae.process_input(torch.tensor(0.5))) == 0
+
+
+def spatial_factor(vae: VAE) -> int:
+    """How many pixels a latent covers, along height and width."""
+    return int(vae.spacial_compression_encode())

@@ -1,0 +1,166 @@
+"""The solvers as a ComfyUI SAMPLER: works in SamplerCustom, SamplerCustomAdvanced and our own KSampler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import KSAMPLER, KSamplerX0Inpaint
+from comfy.sd import VAE
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from ..solvers import METHODS, GradientError, LatentModel, Step
+from . import checks
+from .autograd import differentiable, own, use_differentiable_attention
+from .codec import Codec
+
+
+@dataclass
+class Report:
+    """What a run did: filled while it runs, shown and measured afterwards."""
+
+    method: str
+    sigma_y: float
+    steps: int = 0
+    nfe: int = 0
+    seconds: float = 0.0
+    residuals: list[float] = field(default_factory=list)
+    """||y - A D(z0_hat)|| / sqrt(m) after each step, mean over the batch: should come down to sigma_y."""
+
+
+def posterior_sampler(
+    measurement: Measurement,
+    vae: VAE,
+    method: str,
+    gamma: float,
+    omega: float,
+    report: Report | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> KSAMPLER:
+    """A SAMPLER that draws from the posterior of the image given the measurement.
+
+    gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C).
+    on_step: called after each step beside ComfyUI's own callback.
+    Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}; choose one of these.")
+    vae_patcher = static(vae.patcher, "vae")
+    report = report if report is not None else Report(method, measurement.sigma_y)
+
+    def sample(
+        model: KSamplerX0Inpaint, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable | None, disable: bool
+    ) -> Tensor:
+        guider = model.inner_model
+        patcher: ModelPatcher = guider.model_patcher
+        refuse_dynamic(patcher)
+        checks.check_pair(patcher, vae)
+        checks.check_measurement(measurement, vae)
+        checks.check_latent(x, measurement, vae)
+        checks.check_sigmas(sigmas)
+        checks.check_differentiable(patcher)
+
+        keep_loaded(guider, vae_patcher, vae, x)
+        use_differentiable_attention(extra_args["model_options"])
+        modules = [guider.inner_model, vae_patcher.model, *(m.model for m in guider.loaded_models)]
+        with differentiable(modules):
+            device = x.device
+            own_inpainting_inputs(model, extra_args, device)
+            latent = latent_model(model, Codec(vae, vae_patcher.model, guider.inner_model), extra_args, report)
+            told = measurement.to(device)
+            started = time.perf_counter()
+
+            def after_step(step: Step) -> None:
+                report.steps = step.index + 1
+                report.seconds = time.perf_counter() - started
+                with torch.no_grad():
+                    report.residuals.append(float(told.rms_residual(step.x0_hat).mean()))
+                if on_step is not None:
+                    on_step(step)
+                if callback is not None:
+                    callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
+
+            try:
+                solve = METHODS[method]
+                return solve(latent, told, own(x, device), own(sigmas, device), gamma, omega, after_step)
+            except GradientError as error:
+                raise RuntimeError(
+                    f"model, vae: {error}; an attention kernel or a model patch (torch.compile, sage or flash "
+                    "attention, a quantised model) may have no gradient: load the plain fp16 or fp32 checkpoint "
+                    "without patches, or lower gamma and omega if it happens late in the run."
+                ) from error
+
+    return KSAMPLER(sample)
+
+
+def latent_model(model: KSamplerX0Inpaint, codec: Codec, extra_args: dict, report: Report) -> LatentModel:
+    """The three callables of the solvers, over what ComfyUI hands to a sampler."""
+    flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
+
+    def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        report.nfe += 1
+        return model(z, sigma.expand(len(z)), **extra_args)
+
+    def scale(sigma: Tensor) -> Tensor:
+        return ((1 - sigma) ** 2 + sigma**2).sqrt() if flow else (1 + sigma**2).sqrt()
+
+    return LatentModel(denoise, codec.encode, codec.decode, scale)
+
+
+def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: torch.device) -> None:
+    """Replaces what a latent noise mask multiplies into the graph by copies that autograd may save."""
+    for name in ("latent_image", "noise"):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, own(getattr(model, name), device))
+    if extra_args.get("denoise_mask") is not None:
+        extra_args["denoise_mask"] = own(extra_args["denoise_mask"], device)
+
+
+def keep_loaded(guider: object, vae_patcher: ModelPatcher, vae: VAE, x: Tensor) -> None:
+    """Loads the VAE beside the models of the running sampler and makes room for the saved activations.
+
+    Done here, not by an additional model on the patcher, so that it serves foreign sampler nodes too.
+    """
+    _, _, height, width = x.shape
+    factor = checks.spatial_factor(vae)
+    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
+    needed = guider.inner_model.memory_required(list(x.shape)) + len(x) * (
+        vae.memory_used_decode((1, x.shape[1], height, width), vae.vae_dtype)
+        + vae.memory_used_encode((1, 3, height * factor, width * factor), vae.vae_dtype)
+    )
+    models = [guider.model_patcher, vae_patcher, *guider.loaded_models]
+    comfy.model_management.load_models_gpu(models, memory_required=3 * needed)
+
+
+def static(patcher: ModelPatcher, name: str) -> ModelPatcher:
+    """The patcher or, where a later layer overwrites the weights in use (dynamic VRAM), one that holds them all."""
+    if not is_dynamic(patcher):
+        return patcher
+    try:
+        return patcher.clone(disable_dynamic=True)
+    except Exception as error:
+        raise ValueError(
+            f"{name}: it is loaded with dynamic VRAM, through which no gradient can flow, and it cannot be loaded "
+            "without; start ComfyUI with --disable-dynamic-vram."
+        ) from error
+
+
+def refuse_dynamic(patcher: ModelPatcher) -> None:
+    """For sampler nodes that are not ours: their model cannot be exchanged any more."""
+    if is_dynamic(patcher):
+        raise ValueError(
+            "model: it is loaded with dynamic VRAM, through which no gradient can flow; use the PSLD KSampler node, "
+            "or start ComfyUI with --disable-dynamic-vram."
+        )
+
+
+def is_dynamic(patcher: ModelPatcher) -> bool:
+    """Whether the weights are views into a reused buffer (ComfyUI of 2026, on GPUs)."""
+    return getattr(patcher, "is_dynamic", lambda: False)()

@@ -1,0 +1,46 @@
+"""The update of the authors' code, mistakes included, for comparison only.
+
+Source: LituRout/PSLD, stable-diffusion/ldm/models/diffusion/psld.py, p_sample_ddim. It differs from `psld` in that
+its transpose is the identity, or a nearest up-sampling where sizes differ; fresh noise is added to A D(z0_hat) at
+every step; norms are taken over the whole batch; the data term goes on below the noise level; and gamma and omega
+count for each step however many there are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..operators.measurement import Measurement
+from .latent import Callback, LatentModel
+from .psld import guided_ddim
+
+
+def psld_reference(
+    model: LatentModel,
+    measurement: Measurement,
+    z: Tensor,
+    sigmas: Tensor,
+    gamma: float,
+    omega: float,
+    callback: Callback | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """The original update, from noise z (B, c, h, w) at sigmas[0] down; seed is that of the fresh noise."""
+    A, y = measurement.operator, measurement.y
+    generator = torch.Generator().manual_seed(seed)
+    per_step = (len(sigmas) - 1) / 1000  # undoes the scaling by the number of steps
+
+    def transpose(y: Tensor) -> Tensor:
+        return y if A.measurement_shape == A.image_shape else interpolate(y, size=A.image_shape[1:], mode="nearest")
+
+    def loss(z0_hat: Tensor, x0_hat: Tensor) -> Tensor:
+        y_hat = A(x0_hat)
+        noise = torch.randn(y_hat.shape, generator=generator, dtype=y.dtype).to(y)
+        data = torch.linalg.vector_norm(y_hat + measurement.sigma_y * noise - y)
+        glued = transpose(y) + x0_hat - transpose(y_hat)
+        gluing = torch.linalg.vector_norm(model.encode(glued) - z0_hat)
+        return per_step * (gamma * gluing + omega * data)[None]
+
+    return guided_ddim(model, z, sigmas, loss, callback)
