@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""One command for everything a developer or a curious visitor does here; needs nothing but Python 3.10 and a network.
+
+It makes `.venv` and `.comfyui/` on the first run; COMFYUI_PATH names an existing ComfyUI to use instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+
+from devkit import ROOT, TASKS, DevError, environment
+
+
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
+    tasks = f"only these (default: all): {', '.join(TASKS)}"
+    parser.add_argument("--task", choices=TASKS, nargs="+", default=TASKS, metavar="TASK", help=tasks)
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the workflow's)")
+    parser.add_argument("--seed", type=int, help="seed of the sampler (default: the workflow's)")
+    parser.add_argument("--image", metavar="FILE", help="a photo of a hand, cropped and resized to the prior's 64 px")
+
+
+def ui_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8188, help="port on the loopback interface (default: 8188)")
+
+
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Any other argument goes to pytest."
+
+
+COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(arguments) -> exit code
+    "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
+    "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
+    "test": ("run ruff and pytest", test_arguments),
+}
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Reads the command line; what only pytest understands ends up in `rest`."""
+    parser = argparse.ArgumentParser(prog="dev.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--no-setup", action="store_true", help="use the running Python and COMFYUI_PATH as they are")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (text, arguments) in COMMANDS.items():
+        arguments(commands.add_parser(name, help=text, allow_abbrev=False))
+    args, args.rest = parser.parse_known_args(argv)
+    if args.rest and args.command != "test":
+        parser.error(f"unrecognized arguments: {' '.join(args.rest)}")
+    return args
+
+
+def main(argv: list[str]) -> int:
+    args = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
+    try:
+        if not args.no_setup:
+            environment.ensure(tests=args.command == "test")
+            sys.stdout.flush()
+            os.execv(environment.PYTHON, [str(environment.PYTHON), str(ROOT / "dev.py"), "--no-setup", *argv])
+        return importlib.import_module(f"devkit.{args.command}").main(args)
+    except DevError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""A real ComfyUI server with this pack installed, in folders of its own: nothing is written into the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import ROOT, DevError
+from .environment import HOME, comfyui_path, tail
+
+PACK = "comfyui-psld"
+START_TIMEOUT = 300  # seconds; the first start on a slow disk compiles every module
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: `address` is host:port, `log` holds what it prints."""
+
+    address: str
+    process: subprocess.Popen
+    base: Path
+    log: Path
+
+    def get(self, path: str) -> object:
+        """GET a JSON resource, past any proxy."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{self.address}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+
+def prepare_base(base: Path) -> None:
+    """Makes ComfyUI's base directory: this pack as a custom node, the sample photos as input, and empty folders."""
+    for folder in ("custom_nodes", "input", "output", "user", "models/checkpoints"):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    link = base / "custom_nodes" / PACK
+    if not link.is_symlink() or link.resolve() != ROOT:
+        link.unlink(missing_ok=True)
+        link.symlink_to(ROOT, target_is_directory=True)
+    for photo in (ROOT / "workflows" / "samples").glob("*.png"):
+        shutil.copy(photo, base / "input")
+
+
+def model_folders(comfyui: Path, base: Path) -> Path:
+    """Writes an extra_model_paths file (JSON is YAML) that shows a checkout's own models to our base directory."""
+    folders = sorted(p.name for p in (comfyui / "models").glob("*") if p.is_dir())
+    paths = {"base_path": str(comfyui / "models"), **{name: name for name in folders}}
+    file = base / "extra_model_paths.yaml"
+    file.write_text(json.dumps({"checkout": paths}, indent=2))
+    return file
+
+
+def command(comfyui: Path, base: Path, port: int) -> list[str]:
+    """The command line of a private server on the loopback interface."""
+    import torch
+
+    arguments = [sys.executable, str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
+    arguments += ["--base-directory", str(base), "--extra-model-paths-config", str(model_folders(comfyui, base))]
+    arguments += ["--database-url", "sqlite:///:memory:"]  # the default lies in the checkout
+    arguments += ["--disable-auto-launch", "--disable-api-nodes"]
+    return arguments if torch.cuda.is_available() else [*arguments, "--cpu"]
+
+
+def environment() -> dict[str, str]:
+    """The server's environment: byte code goes to a folder of ours, which also keeps the checkout as it is."""
+    return {**os.environ, "PYTHONPYCACHEPREFIX": str(HOME / "pycache"), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def comfyui_server(base: Path = HOME / "base", port: int | None = None) -> Iterator[Server]:
+    """Starts ComfyUI, waits until it answers and has our nodes, and stops it whatever happens.
+
+    Raises DevError with the end of the server's log when it does not start or could not load the pack.
+    """
+    comfyui, port = comfyui_path(), port or free_port()
+    if not (comfyui / "main.py").is_file():
+        raise DevError(f"There is no ComfyUI in {comfyui}; set COMFYUI_PATH to a checkout, or run without --no-setup.")
+    prepare_base(base)
+    log = base / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,  # Ctrl-C is ours to pass on
+        )  # fmt: skip
+    try:
+        server = Server(f"127.0.0.1:{port}", process, base, log)
+        wait_until_ready(server)
+        yield server
+    finally:
+        stop(process)
+
+
+def wait_until_ready(server: Server) -> None:
+    """Returns once the server answers with at least one of our nodes."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        if server.process.poll() is not None:
+            raise failure(server, f"ComfyUI ended with exit code {server.process.returncode} while starting")
+        if time.monotonic() > deadline:
+            raise failure(server, f"ComfyUI did not answer within {START_TIMEOUT} s")
+        try:
+            nodes = server.get("/object_info")
+        except OSError:
+            time.sleep(0.2)
+            continue
+        if not any(name.startswith("PSLD_") for name in nodes):
+            reasons = [line for line in server.log.read_text(errors="replace").splitlines() if PACK in line]
+            lines = "\n    ".join([f"ComfyUI runs, but could not load this pack's nodes; from {server.log}:", *reasons])
+            raise DevError(lines)
+        return
+
+
+def failure(server: Server, sentence: str) -> DevError:
+    """The error for a server that is of no use, with the end of its log."""
+    return DevError(f"{sentence}; the end of {server.log}:\n{tail(server.log)}")
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends the server: politely, then by force."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
