@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import comfy.model_management
+import comfy.sd
 import folder_paths
 import torch
 from comfy_api.latest import io
@@ -67,4 +69,38 @@ class LoadLDM(io.ComfyNode):
         return io.NodeOutput(model, vae, [[torch.zeros(1, 1, 1), {}]])
 
 
-NODES = [LoadLDM]
+class EmptyLatent(io.ComfyNode):
+    """Empty Latent (LDM)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        size = {"default": 64, "min": 8, "max": 8192, "step": 4}
+        return io.Schema(
+            node_id="PSLD_EmptyLatent",
+            display_name="Empty Latent (LDM)",
+            category=CATEGORY,
+            description="An empty latent of the VAE's own channels and compression; the stock node assumes 8 pixels "
+            "a latent, which halves the picture of an f4 model.",
+            inputs=[
+                io.Vae.Input("vae"),
+                io.Int.Input("width", **size, tooltip="Width of the picture in pixels."),
+                io.Int.Input("height", **size, tooltip="Height of the picture in pixels."),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="Number of pictures."),
+            ],
+            outputs=[io.Latent.Output(display_name="LATENT")],
+        )
+
+    @classmethod
+    def execute(cls, vae: comfy.sd.VAE, width: int, height: int, batch_size: int) -> io.NodeOutput:
+        if vae.latent_dim != 2:
+            raise ValueError("vae: this is a video or audio VAE; connect one for images.")
+        factor = vae.spacial_compression_decode()
+        for name, value in (("width", width), ("height", height)):
+            if value % factor:
+                raise ValueError(f"{name}: {value} is not divisible by the {factor} pixels of a latent; "
+                                 f"choose {value - value % factor or factor} or {value - value % factor + factor}.")
+        shape = (batch_size, vae.latent_channels, height // factor, width // factor)
+        return io.NodeOutput({"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())})
+
+
+NODES = [LoadLDM, EmptyLatent]

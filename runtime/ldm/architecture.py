@@ -89,8 +89,9 @@ def first_stage_config(first_stage: StateDict) -> dict[str, Any]:
 
     `resolution` is nominal: it serves to name the levels that have attention.
     """
-    if not {"encoder.conv_in.weight", "decoder.conv_in.weight", "quant_conv.weight",
-            "post_quant_conv.weight"} <= first_stage.keys():
+    keys = first_stage.keys()
+    if not {"encoder.conv_in.weight", "encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.conv_out.weight",
+            "quant_conv.weight", "post_quant_conv.weight"} <= keys:
         raise ValueError("The first stage of this checkpoint is neither CompVis's AutoencoderKL nor its VQModel "
                          "(encoder, decoder, quant_conv and post_quant_conv under first_stage_model.): "
                          "choose a checkpoint with a KL or VQ first stage.")
@@ -107,12 +108,15 @@ def first_stage_config(first_stage: StateDict) -> dict[str, Any]:
         "ch": ch,
         "ch_mult": [first_stage[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] // ch for i in range(levels)],
         "num_res_blocks": count(first_stage, r"encoder\.down\.0\.block\.(\d+)\."),
-        "attn_resolutions": [resolution >> i for i in range(levels) if f"encoder.down.{i}.attn.0.q.weight" in first_stage],
+        "attn_resolutions": [resolution >> i for i in range(levels) if f"encoder.down.{i}.attn.0.q.weight" in keys],
         "dropout": 0.0,
     }
     config = {"embed_dim": first_stage["post_quant_conv.weight"].shape[1], "ddconfig": ddconfig}
     if "quantize.embedding.weight" in first_stage:
         config["n_embed"] = first_stage["quantize.embedding.weight"].shape[0]
+    if ddconfig["in_channels"] != 3 or ddconfig["out_ch"] != 3:
+        raise ValueError(f"The first stage of this checkpoint takes {in_channels} channels and returns "
+                         f"{ddconfig['out_ch']}: only RGB images can be loaded; choose another checkpoint.")
     if ddconfig["double_z"] == ("n_embed" in config):
         raise ValueError("The first stage of this checkpoint has neither a KL posterior (double_z) nor a VQ codebook "
                          "(quantize.embedding.weight): choose a checkpoint with a KL or VQ first stage.")
@@ -124,14 +128,19 @@ def count(weights: StateDict, pattern: str) -> int:
     return len({match[1] for key in weights if (match := re.match(pattern, key))})
 
 
-def check_weights(module: torch.nn.Module, weights: StateDict, part: str) -> None:
-    """Raises ValueError where `weights` lack a tensor of `module` (which may be on the meta device) or misshape it."""
+def check_weights(module: torch.nn.Module, weights: StateDict, part: str, exactly: bool = False) -> None:
+    """Raises ValueError where `weights` do not fill `module` (which may be on the meta device).
+
+    `exactly` refuses weights that `module` has no place for, too.
+    """
     expected = module.state_dict()
-    missing = [key for key in expected if key not in weights]
-    if missing:
-        raise ValueError(f"The {part} of this checkpoint lacks {len(missing)} weights, the first being {missing[0]}: "
-                         "the file is incomplete or of another architecture; download it again or choose another.")
+    advice = "the file is incomplete or of another architecture; download it again or choose another."
+    if missing := [key for key in expected if key not in weights]:
+        raise ValueError(f"The {part} of this checkpoint lacks {len(missing)} weights, first {missing[0]}: {advice}")
+    if exactly and (unknown := [key for key in weights if key not in expected]):
+        raise ValueError(f"The {part} of this checkpoint has {len(unknown)} weights too many, first {unknown[0]}: "
+                         f"{advice}")
     for key, tensor in expected.items():
         if weights[key].shape != tensor.shape:
-            raise ValueError(f"The {part} of this checkpoint has {key} of shape {tuple(weights[key].shape)} where its "
-                             f"architecture needs {tuple(tensor.shape)}: choose another checkpoint.")
+            raise ValueError(f"The {part} of this checkpoint has {key} of shape {tuple(weights[key].shape)}, not "
+                             f"{tuple(tensor.shape)}: {advice}")

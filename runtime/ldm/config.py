@@ -34,7 +34,7 @@ class LDMConfig:
         unet, first_stage = (inner_params(params, name) for name in ("unet_config", "first_stage_config"))
         values = {**params, **params.get("schedule", {}), **first_stage.get("ddconfig", {}), **unet}
         fields = LDMConfig.__dataclass_fields__
-        config = LDMConfig(**{key: cast(values[key], fields[key].default) for key in fields if key in values})
+        config = LDMConfig(**{key: cast(key, values[key], fields[key].default) for key in fields if key in values})
         if config.parameterization not in PARAMETERIZATIONS:
             raise ValueError(f"The config of this checkpoint asks for parameterization {config.parameterization!r}: "
                              f"only {', '.join(PARAMETERIZATIONS)} can be sampled.")
@@ -47,9 +47,13 @@ def inner_params(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return config.get("params", config)
 
 
-def cast(value: Any, default: Any) -> Any:
+def cast(key: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`: YAML reads 1e-4 as text."""
-    return type(default)(value)
+    try:
+        return type(default)(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The config of this checkpoint has {key} = {value!r}: give a number as in "
+                         f"{key}: {default}.") from error
 
 
 def read_config(path: Path, metadata: Mapping[str, str] | None) -> LDMConfig | None:

@@ -20,6 +20,16 @@ from .architecture import UNetArchitecture
 from .config import LDMConfig
 
 
+def num_heads(channels: int, config: LDMConfig) -> int:
+    """Attention heads at this width: `num_head_channels` overrules `num_heads`, as in CompVis."""
+    per_head = config.num_head_channels
+    heads = config.num_heads if per_head == -1 else channels // per_head
+    if heads < 1 or channels % heads or (per_head != -1 and channels % per_head):
+        raise ValueError(f"The config of this checkpoint gives num_heads {config.num_heads} and num_head_channels "
+                         f"{per_head}, which do not divide its {channels} channels: correct the config.")
+    return heads
+
+
 class AttentionBlock(nn.Module):
     """Self-attention over the positions of a feature map (`AttentionBlock` of CompVis's openaimodel.py).
 
@@ -29,8 +39,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, config: LDMConfig, **factory: Any) -> None:
         super().__init__()
         operations = factory.pop("operations")
-        fixed = config.num_head_channels
-        self.num_heads = config.num_heads if fixed == -1 else channels // fixed
+        self.num_heads = num_heads(channels, config)
         self.new_order = config.use_new_attention_order
         self.norm = operations.GroupNorm(32, channels, **factory)
         self.qkv = operations.Conv1d(channels, 3 * channels, 1, **factory)
@@ -73,7 +82,8 @@ class UNet(UNetModel):
         emb = 4 * width
 
         def residual(channels: int, out: int, **updown: bool) -> ResBlock:
-            return ResBlock(channels, emb, 0.0, out, use_scale_shift_norm=arch.use_scale_shift_norm, **updown, **factory)
+            scale_shift = arch.use_scale_shift_norm
+            return ResBlock(channels, emb, 0.0, out, use_scale_shift_norm=scale_shift, **updown, **factory)
 
         def level_blocks(channels: int, level: int) -> list[nn.Module]:
             out = arch.channel_mult[level] * width
