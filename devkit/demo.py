@@ -41,16 +41,17 @@ class Restoration:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the tasks one after the other; 0 when all of them were restored, else 1."""
+    workflows = {task: load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json") for task in args.task}
     photo = prepare_photo(Path(args.image)) if args.image else None
     OUTPUT.mkdir(parents=True, exist_ok=True)
     print("starting ComfyUI ...", flush=True)
     with comfyui_server() as server:
-        restorations, failures = asyncio.run(restore_all(server.address, args, photo))
+        restorations, failures = asyncio.run(restore_all(server.address, workflows, args, photo))
     if restorations:
         write(restorations)
         print(f"\n{table(restorations)}\n\ncomparison sheet: {OUTPUT / 'sheet.png'}")
     if failures:
-        what = f"{len(failures)} of {len(args.task)} tasks failed (ComfyUI's log: {server.log}):"
+        what = f"{len(failures)} of {len(workflows)} tasks failed (ComfyUI's log: {server.log}):"
         raise DevError("\n  ".join([what, *failures]))
     return 0
 
@@ -69,15 +70,14 @@ def prepare_photo(file: Path) -> bytes:
 
 
 async def restore_all(
-    address: str, args: argparse.Namespace, photo: bytes | None
+    address: str, workflows: dict[str, Workflow], args: argparse.Namespace, photo: bytes | None
 ) -> tuple[list[Restoration], list[str]]:
     """Runs every task, also after one has failed: the restorations, and a sentence for each failure."""
     restorations, failures = [], []
     async with Client(address) as client:
         name = await client.upload("demo_photo.png", photo) if photo else None
-        for task in args.task:
+        for task, workflow in workflows.items():
             try:
-                workflow = load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json")
                 restorations.append(await restore(client, task, customised(workflow, args, name)))
             except DevError as error:
                 failures.append(f"{task}: {error}")
