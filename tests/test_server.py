@@ -105,7 +105,7 @@ def test_an_interrupt_stops_in_mid_run_and_the_next_prompt_runs(server: Server) 
     [
         ({"operator": node("PSLD_NoSuchNode")}, "PSLD_NoSuchNode does not exist"),
         ({"photo": node("LoadImage", image="absent.png")}, r"LoadImage \(node photo\).*absent.png"),
-        ({"operator": node("PSLD_SuperResolution", factor=0.5, kernel="bicubic")}, "0.5 smaller than min of 1.0: factor"),
+        ({"operator": node("PSLD_SuperResolution", factor=0.5, kernel="bicubic")}, "0.5 smaller than min.*factor"),
         ({"save": node("PreviewAny", source=["operator", 3])}, "ComfyUI refused the workflow"),
     ],
 )
