@@ -11,6 +11,7 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.utils
 import torch
+from safetensors import SafetensorError
 
 from .architecture import StateDict, first_stage_config, refuse_other_models, unet_architecture
 from .config import read_config
@@ -52,6 +53,8 @@ def read_weights(path: Path) -> tuple[StateDict, Mapping[str, str] | None]:
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path.name} holds more than weights (as old PyTorch Lightning checkpoints do) and cannot be "
                          "read safely: convert it to .safetensors, with its CompVis config beside it.") from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
+        raise ValueError(f"{path.name} cannot be read ({error}): download it again.") from error
 
 
 def below(weights: StateDict, prefix: str) -> dict[str, torch.Tensor]:

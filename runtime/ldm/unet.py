@@ -87,8 +87,10 @@ class UNet(UNetModel):
 
         def level_blocks(channels: int, level: int) -> list[nn.Module]:
             out = arch.channel_mult[level] * width
-            attend = 2**level in arch.attention_resolutions
-            return [residual(channels, out)] + [AttentionBlock(out, config, **factory)] * attend
+            blocks: list[nn.Module] = [residual(channels, out)]
+            if 2**level in arch.attention_resolutions:
+                blocks.append(AttentionBlock(out, config, **factory))
+            return blocks
 
         self.time_embed = nn.Sequential(
             operations.Linear(width, emb, **plain), nn.SiLU(), operations.Linear(emb, emb, **plain)
