@@ -1,4 +1,4 @@
-"""Blurs: by rows and columns where the kernel allows it, by FFT otherwise.
+"""Blurs, by FFT.
 
 Kernels sum to 1 and act by convolution: a point becomes a picture of the kernel. Separable kernels have an exact
 pseudo-inverse with every boundary. Others have one with a circular boundary, which is their default for that; with
@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import Constant, LinearOperator, Shape, SpectralOperator
-from .boundary import blur_matrix, check_boundary, pad, pad_adjoint
+from .base import LinearOperator, Shape, SpectralOperator
+from .boundary import blur_matrix, check_boundary
+from .convolution import Convolution
 from .kernels import disc_kernel, gaussian_kernel, gaussian_taps, line_kernel, motion_kernel
 from .separable import Axis, Separable
 
@@ -30,6 +31,18 @@ class SeparableBlur(Separable):
         rows = Axis(blur_matrix(height, row_taps, boundary))
         same = height == width and torch.equal(row_taps, column_taps)
         super().__init__(image_shape, rows, rows if same else Axis(blur_matrix(width, column_taps, boundary)))
+        self.convolution = Convolution(torch.outer(row_taps, column_taps), self.image_shape[1:], boundary)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.convolution.forward(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.convolution.adjoint(y)
+
+    def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.convolution.boundary == "circular":
+            return self.convolution.spectral(y, gain)
+        return super()._spectral(y, gain)
 
 
 class GaussianBlur(SeparableBlur):
@@ -103,21 +116,20 @@ class CircularBlur(SpectralOperator):
     def __init__(self, image_shape: Shape, kernel: Tensor) -> None:
         super().__init__(image_shape)
         self.measurement_shape = self.image_shape
-        self.transfer = Constant(transfer_function(normalised(kernel, self.image_shape), self.image_shape[1:]))
+        self.convolution = Convolution(normalised(kernel, self.image_shape), self.image_shape[1:], "circular")
 
     def _forward(self, x: Tensor) -> Tensor:
-        return multiply_spectrum(x, self.transfer.like(x))
+        return self.convolution.forward(x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return multiply_spectrum(y, self.transfer.like(y).conj())
+        return self.convolution.adjoint(y)
 
     def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
-        transfer = self.transfer.like(y)
-        return multiply_spectrum(y, torch.sgn(transfer).conj() * gain(transfer.abs()))
+        return self.convolution.spectral(y, gain)
 
 
 class BoundedBlur(LinearOperator):
-    """Convolution with a reflected, replicated or zero boundary: pad, convolve (by FFT), crop; A^T undoes each in turn.
+    """Convolution with a reflected, replicated or zero boundary.
 
     pinv and prox run conjugate gradients. pinv takes an rcond of at least 0.01: below that the Tikhonov system needs
     thousands of iterations, and no photograph is that free of noise.
@@ -127,42 +139,20 @@ class BoundedBlur(LinearOperator):
 
     def __init__(self, image_shape: Shape, kernel: Tensor, boundary: str = "reflect") -> None:
         super().__init__(image_shape)
-        self.measurement_shape, self.boundary = self.image_shape, boundary
-        kernel = normalised(kernel, self.image_shape)
-        self.radius = tuple(n // 2 for n in kernel.shape)
-        padded = tuple(n + 2 * r for n, r in zip(self.image_shape[1:], self.radius, strict=True))
-        self.transfer = Constant(transfer_function(kernel, padded))
+        self.measurement_shape = self.image_shape
+        self.convolution = Convolution(normalised(kernel, self.image_shape), self.image_shape[1:], boundary)
 
     def _forward(self, x: Tensor) -> Tensor:
-        for dim, radius in zip((-2, -1), self.radius, strict=True):
-            x = pad(x, dim, radius, self.boundary)
-        (rows, columns), (_, height, width) = self.radius, self.image_shape
-        return multiply_spectrum(x, self.transfer.like(x))[..., rows : rows + height, columns : columns + width]
+        return self.convolution.forward(x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        rows, columns = self.radius
-        y = torch.nn.functional.pad(y, (columns, columns, rows, rows))
-        x = multiply_spectrum(y, self.transfer.like(y).conj())
-        for dim, radius in zip((-2, -1), self.radius, strict=True):
-            x = pad_adjoint(x, dim, radius, self.boundary)
-        return x
+        return self.convolution.adjoint(y)
 
     def _norm(self, like: Tensor) -> float:
         return self.norm
 
     def _pinv(self, y: Tensor, rcond: float) -> Tensor:
         return super()._pinv(y, max(rcond, 0.01))
-
-
-def multiply_spectrum(x: Tensor, transfer: Tensor) -> Tensor:
-    return torch.fft.irfft2(torch.fft.rfft2(x) * transfer, s=x.shape[-2:])
-
-
-def transfer_function(kernel: Tensor, size: Shape) -> Tensor:
-    """The (H, W // 2 + 1) half spectrum of `kernel`, centred at the origin of an image of `size`."""
-    canvas = torch.zeros(size, dtype=torch.float64)
-    canvas[: kernel.shape[0], : kernel.shape[1]] = kernel
-    return torch.fft.rfft2(canvas.roll([-(n // 2) for n in kernel.shape], (0, 1)))
 
 
 def normalised(kernel: Tensor, image_shape: Shape) -> Tensor:

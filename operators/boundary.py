@@ -29,6 +29,8 @@ def source_index(size: int, radius: int, boundary: str) -> Tensor:
 
 def pad(x: Tensor, dim: int, radius: int, boundary: str) -> Tensor:
     """x with `radius` more pixels at both ends of `dim` (-1 or -2)."""
+    if radius == 0:
+        return x
     if boundary == "zero":
         return torch.nn.functional.pad(x, (radius, radius) if dim == -1 else (0, 0, radius, radius))
     return x.index_select(dim, source_index(x.shape[dim], radius, boundary).to(x.device))

@@ -70,7 +70,8 @@ def merge(first: LinearOperator, then: LinearOperator) -> LinearOperator | None:
             return InpaintMask(first.image_shape, first.mask.value * then.mask.value)
         case CircularBlur(), CircularBlur():
             both = copy.copy(first)
-            both.transfer = Constant(first.transfer.value * then.transfer.value)
+            both.convolution = copy.copy(first.convolution)
+            both.convolution.transfer = Constant(first.convolution.transfer.value * then.convolution.transfer.value)
             return both
         case ChannelMix(), ChannelMix():
             return ChannelMix(first.image_shape, then.matrix.value @ first.matrix.value)

@@ -36,8 +36,8 @@ class InpaintMask(SpectralOperator):
         return int(self.mask.value.sum()) * self.image_shape[0] // self.mask.value.shape[0]
 
     def restrict(self, y: Tensor) -> Tensor:
-        """y with zeros at unknown pixels, whatever stood there."""
-        return torch.where(self.mask.like(y) > 0, y, 0)
+        """y with zeros at unknown pixels."""
+        return y * self.mask.like(y)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.restrict(x)

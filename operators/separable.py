@@ -24,9 +24,31 @@ class Axis(Movable):
 
     @cached_property
     def svd(self) -> tuple[Constant, Constant, Constant]:
-        """U (m, k), S (k,), V^T (k, n) with k = min(m, n)."""
+        """U (m, k), S (k,) in no order, V^T (k, n) with k = min(m, n)."""
         with torch.inference_mode(False):
-            return tuple(Constant(factor) for factor in torch.linalg.svd(self.matrix.value, full_matrices=False))
+            return tuple(map(Constant, symmetric_svd(self.matrix.value)))
+
+
+def symmetric_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The thin SVD of an (m, n) matrix; singular values come in no order.
+
+    Symmetric kernels give matrices that commute with reversal: they map even vectors to even and odd to odd ones, and
+    two decompositions of half the size take a quarter of the time.
+    """
+    if not torch.allclose(matrix, matrix.flip(0, 1), rtol=0, atol=1e-14):
+        return torch.linalg.svd(matrix, full_matrices=False)
+    left, right = parities(matrix.shape[0]), parities(matrix.shape[1])
+    parts = [torch.linalg.svd(a.mT @ matrix @ b, full_matrices=False) for a, b in zip(left, right, strict=True)]
+    u = torch.cat([a @ part[0] for a, part in zip(left, parts, strict=True)], 1)
+    v = torch.cat([part[2] @ b.mT for b, part in zip(right, parts, strict=True)])
+    return u, torch.cat([part[1] for part in parts]), v
+
+
+def parities(n: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal bases of the even (n, n - n // 2) and the odd (n, n // 2) vectors."""
+    eye = torch.eye(n, dtype=torch.float64)
+    even, odd = (eye + eye.flip(0))[:, : n - n // 2], (eye - eye.flip(0))[:, : n // 2]
+    return even / even.norm(dim=0), odd / odd.norm(dim=0)
 
 
 class Separable(SpectralOperator):
