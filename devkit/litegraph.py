@@ -1,0 +1,165 @@
+"""ComfyUI's UI workflow format (LiteGraph's, version 0.4), written from a graph and the server's `/object_info`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Catalogue = dict[str, dict[str, Any]]
+"""`/object_info`: what ComfyUI knows of each node type"""
+
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+PICTURE, TEXT, PROMPT = 260, 180, 50  # pixels of the canvas, as the sizes below
+CONTENT_HEIGHT = {
+    "LoadImage": PICTURE,
+    "SaveImage": PICTURE,
+    "PreviewImage": PICTURE,
+    "PSLD_KSampler": PICTURE,  # the live preview
+    "PreviewAny": TEXT,
+    "CLIPTextEncode": PROMPT,
+}
+OPTIONAL = 7  # LiteGraph's shape of an optional socket
+WIDTH, GAP_X, GAP_Y, TITLE, SLOT, WIDGET = 300, 40, 30, 30, 20, 24
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: an input is a value, or the (name, output index) of another node of the graph."""
+
+    class_type: str
+    inputs: dict[str, Any]
+    title: str | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Markdown beside the nodes."""
+
+    text: str
+    height: int
+
+
+def ui_format(
+    name: str, nodes: dict[str, Node], ids: dict[str, int], columns: list[list[str | Note]], catalogue: Catalogue
+) -> dict[str, Any]:
+    """The graph as the frontend opens it: laid out in columns, from top to bottom in the given order."""
+    links = list(links_of(nodes, ids, catalogue))
+    next_id, placed = max(ids.values()) + 1, []
+    for x, column in enumerate(columns):
+        y = TITLE
+        for item in column:
+            if isinstance(item, Note):
+                written, next_id = ui_note(item, next_id), next_id + 1
+            else:
+                written = ui_node(nodes[item], ids[item], links, catalogue[nodes[item].class_type])
+            written["pos"] = [x * (WIDTH + GAP_X), y]
+            y += written["size"][1] + GAP_Y + TITLE
+            placed.append(written)
+    for order, written in enumerate(sorted(placed, key=lambda node: node["id"])):
+        written["order"] = order
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+        "revision": 0,
+        "last_node_id": next_id - 1,
+        "last_link_id": len(links),
+        "nodes": placed,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def specifications(info: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any], bool]]:
+    """(name, type, options, is optional) of each input of a node type, in its order."""
+    for group in ("required", "optional"):
+        for name, spec in info["input"].get(group, {}).items():
+            yield name, spec[0], spec[1] if len(spec) > 1 else {}, group == "optional"
+
+
+def is_widget(kind: Any, options: dict[str, Any]) -> bool:
+    """Whether the frontend draws an input as a widget; a list is the old way to write COMBO."""
+    return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
+
+
+def sockets(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """The inputs that are sockets, not widgets."""
+    return [
+        {"name": name, "type": kind, "link": None} | ({"shape": OPTIONAL} if optional else {})
+        for name, kind, options, optional in specifications(info)
+        if not is_widget(kind, options)
+    ]
+
+
+def widget_values(node: Node, info: dict[str, Any]) -> list[Any]:
+    """Widget values by position, with those of the widgets that the frontend adds to seeds and image uploads."""
+    values = []
+    for name, kind, options, _ in specifications(info):
+        if is_widget(kind, options):
+            values.append(node.inputs[name])
+            if options.get("control_after_generate"):
+                values.append("fixed")
+            if options.get("image_upload"):
+                values.append("image")
+    return values
+
+
+def links_of(nodes: dict[str, Node], ids: dict[str, int], catalogue: Catalogue) -> Iterator[list[Any]]:
+    """[link id, from node, from slot, to node, to slot, type] of each link."""
+    number = 0
+    for name, node in nodes.items():
+        for slot, socket in enumerate(sockets(catalogue[node.class_type])):
+            if socket["name"] in node.inputs:
+                number += 1
+                source, output = node.inputs[socket["name"]]
+                kind = catalogue[nodes[source].class_type]["output"][output]
+                yield [number, ids[source], output, ids[name], slot, kind]
+
+
+def ui_node(node: Node, node_id: int, links: list[list[Any]], info: dict[str, Any]) -> dict[str, Any]:
+    """One node without its place."""
+    inputs, values = sockets(info), widget_values(node, info)
+    for number, *_, target, slot, _ in links:
+        if target == node_id:
+            inputs[slot]["link"] = number
+    outputs = [
+        {"name": name, "type": kind, "links": [link[0] for link in links if link[1:3] == [node_id, slot]]}
+        for slot, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
+    ]
+    height = SLOT * max(len(inputs), len(outputs)) + WIDGET * len(values) + 14
+    written = {
+        "id": node_id,
+        "type": node.class_type,
+        "pos": [0, 0],
+        "size": [WIDTH, height + CONTENT_HEIGHT.get(node.class_type, 0)],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": inputs,
+        "outputs": outputs,
+        "properties": {"Node name for S&R": node.class_type, **node.properties},
+        "widgets_values": values,
+    }
+    return written | ({"title": node.title} if node.title else {})
+
+
+def ui_note(note: Note, node_id: int) -> dict[str, Any]:
+    """A note without its place."""
+    return {
+        "id": node_id,
+        "type": "MarkdownNote",
+        "title": "What to do",
+        "pos": [0, 0],
+        "size": [WIDTH, note.height],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [note.text],
+    }
