@@ -72,7 +72,6 @@ def sample(model, latent: torch.Tensor, conditioning=UNCONDITIONAL, steps: int =
 
 def run(executor, prompt: dict, comfy_base: Path, prefix: str) -> torch.Tensor:
     """Runs the prompt, whose node "save" is a SaveImage with this prefix, and reads the pictures."""
-    executor.cache_args = executor.cache_args or {"lru": 0, "ram": 0}
     executor.execute(prompt, prefix, {}, ["save"])
     assert executor.success, executor.status_messages[-1]
     return torch.cat([photo(file) for file in sorted((comfy_base / "output").glob(f"{prefix}_*.png"))])
@@ -196,6 +195,18 @@ def test_stock_image_to_image(executor, comfy_base):
         "save": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "ldm_again"}},
     }  # fmt: skip
     assert psnr(run(executor, prompt, comfy_base, "ldm_again"), photo()) > 22
+
+
+def test_live_preview_shows_the_photo(prior, monkeypatch):
+    import latent_preview
+
+    model, vae = prior
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
+    previewer = latent_preview.get_previewer("cpu", model.get_model_object("latent_format"))
+    preview = previewer.decode_latent_to_preview(model.model.process_latent_in(vae.encode(photo())).detach())
+    small = torch.nn.functional.avg_pool2d(photo().movedim(-1, 1), 4).movedim(1, -1)
+    error = (torch.from_numpy(np.asarray(preview) / 255) - small).square().mean()
+    assert preview.size == (16, 16) and error < 0.4 * small.var()
 
 
 def test_conditioning_makes_no_difference(prior):

@@ -1,5 +1,6 @@
 """CompVis latent-diffusion checkpoints (unconditional, KL or VQ first stage) as a ComfyUI MODEL and VAE."""
 
 from .loader import load_ldm
+from .model import LDMModel
 
-__all__ = ["load_ldm"]
+__all__ = ["LDMModel", "load_ldm"]

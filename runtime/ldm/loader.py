@@ -17,6 +17,7 @@ from .architecture import StateDict, first_stage_config, refuse_other_models, un
 from .config import read_config
 from .first_stage import load_first_stage
 from .model import LDMLatentFormat, LDMModel, LDMModelConfig, load_unet  # noqa: F401
+from .preview import fit_preview
 
 UNET, FIRST_STAGE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema.diffusion_model"
 
@@ -42,6 +43,7 @@ def load_ldm(path: str | Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     vae = load_first_stage(first_stage, stage)
     scale_factor = float(weights.get("scale_factor", config.scale_factor))
     latent_format = LDMLatentFormat(scale_factor, stage["embed_dim"], vae.downscale_ratio)
+    fit_preview(latent_format, vae.first_stage_model, vae.downscale_ratio)
     model_config = LDMModelConfig(architecture, config, latent_format)
     return load_unet(ema_weights(weights, unet), model_config, weights.get("alphas_cumprod")), vae
 
