@@ -20,7 +20,7 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=TASKS, nargs="+", default=TASKS, metavar="TASK", help=tasks)
     parser.add_argument("--steps", type=int, help="sampling steps (default: the workflow's)")
     parser.add_argument("--seed", type=int, help="seed of the sampler (default: the workflow's)")
-    parser.add_argument("--image", metavar="FILE", help="a photo of a hand, cropped and resized to the prior's 64 px")
+    parser.add_argument("--image", metavar="FILE", help="your own photo; the embedded prior knows hands only")
 
 
 def ui_arguments(parser: argparse.ArgumentParser) -> None:

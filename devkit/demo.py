@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from . import ROOT, DevError
@@ -25,7 +25,6 @@ from .sheet import comparison_sheet
 
 OUTPUT = ROOT / "output" / "demo"
 PICTURES = {"truth": "save truth", "measured": "save measurement", "pinv": "save pinv", "restored": "save restored"}
-PRIOR_SIZE = 64  # pixels; what the embedded prior was trained on
 MID_GREY = (127, 128)  # how 0 in [-1, 1] may be stored in 8 bits
 COLUMNS = ("method", "nfe", "seconds", "psnr_measurement", "psnr", "ssim", "residual", "sigma_y")
 
@@ -42,31 +41,31 @@ class Restoration:
 def main(args: argparse.Namespace) -> int:
     """Runs the tasks one after the other; 0 when all of them were restored, else 1."""
     workflows = {task: load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json") for task in args.task}
-    photo = prepare_photo(Path(args.image)) if args.image else None
+    photo = read_photo(Path(args.image)) if args.image else None
     OUTPUT.mkdir(parents=True, exist_ok=True)
     print("starting ComfyUI ...", flush=True)
     with comfyui_server() as server:
         restorations, failures = asyncio.run(restore_all(server.address, workflows, args, photo))
     if restorations:
         write(restorations)
-        print(f"\n{table(restorations)}\n\ncomparison sheet: {OUTPUT / 'sheet.png'}")
+        print(f"\n{table(restorations)}\n")
+        if worse := [one.task for one in restorations if one.metrics["psnr"] <= one.metrics["psnr_measurement"]]:
+            print(f"No better than A^+ y: {', '.join(worse)} (more steps may help).")
+        print(f"comparison sheet: {OUTPUT / 'sheet.png'}")
     if failures:
         what = f"{len(failures)} of {len(workflows)} tasks failed (ComfyUI's log: {server.log}):"
         raise DevError("\n  ".join([what, *failures]))
     return 0
 
 
-def prepare_photo(file: Path) -> bytes:
-    """A photo as the prior knows photos: the central square at 64 px, as PNG. Raises DevError for no picture."""
+def read_photo(file: Path) -> bytes:
+    """A picture file's bytes; the workflows crop and resize it. Raises DevError where it is none."""
     try:
-        image = Image.open(file).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+        content = file.read_bytes()
+        Image.open(io.BytesIO(content)).load()
+    except OSError as error:
         raise DevError(f"--image {file} cannot be read as a picture: {error}") from None
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    square.resize((PRIOR_SIZE, PRIOR_SIZE), Image.Resampling.BICUBIC).save(buffer := io.BytesIO(), "PNG")
-    return buffer.getvalue()
+    return content
 
 
 async def restore_all(
@@ -75,7 +74,7 @@ async def restore_all(
     """Runs every task, also after one has failed: the restorations, and a sentence for each failure."""
     restorations, failures = [], []
     async with Client(address) as client:
-        name = await client.upload("demo_photo.png", photo) if photo else None
+        name = await client.upload("demo_photo", photo) if photo else None
         for task, workflow in workflows.items():
             try:
                 restorations.append(await restore(client, task, customised(workflow, args, name)))
@@ -95,8 +94,11 @@ def customised(workflow: Workflow, args: argparse.Namespace, photo: str | None) 
 
 async def restore(client: Client, task: str, workflow: Workflow) -> Restoration:
     """Runs one workflow under a progress bar, and collects its pictures and metrics."""
-    with tqdm(desc=f"{task:<18}", unit="step", leave=True) as bar:
-        result = await client.run(workflow, lambda event: show(bar, event, node_titled(workflow, "sampler")))
+    sampler = node_titled(workflow, "sampler")
+    with tqdm(desc=f"{task:<18}", unit="step", disable=None) as bar:
+        result = await client.run(workflow, lambda event: show(bar, event, sampler))
+        if bar.disable:  # no terminal: one line in place of the bar
+            print(f"{task}: done", flush=True)
     pictures = {}
     for name, title in PICTURES.items():
         content = await client.image(result.outputs.get(node_titled(workflow, title), {}))
@@ -162,7 +164,8 @@ def table(restorations: list[Restoration]) -> str:
     rows = [("task", *(titles.get(name, name) for name in COLUMNS))]
     rows += [(one.task, *(cell(name, one.metrics[name]) for name in COLUMNS)) for one in restorations]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
+    align = [str.ljust, str.ljust, *[str.rjust] * len(widths)]
+    return "\n".join("  ".join(to(*cell) for to, *cell in zip(align, row, widths, strict=False)) for row in rows)
 
 
 def cell(name: str, value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS = {"truth": "truth", "measured": "measurement y", "pinv": "A⁺ y", "restored": "restored"}
+COLUMNS = {"truth": "truth", "measured": "measurement y", "pinv": "A^+ y", "restored": "restored"}
 PICTURE, GAP, LABEL, HEADER, CAPTION = 256, 16, 210, 48, 30  # pixels
 INK, PALE, GOOD, PAPER = "#1f2328", "#656d76", "#116329", "#ffffff"
 
@@ -42,23 +42,29 @@ def enlarged(picture: Image.Image) -> Image.Image:
 
 def draw_label(draw: ImageDraw.ImageDraw, top: int, metrics: dict[str, Any]) -> None:
     """The task, and how it was solved, left of its pictures."""
-    words = metrics["task"].replace("_", " ").replace("super resolution", "super-resolution").split()
+    title = metrics["task"].replace("super_resolution", "super-resolution").replace("gaussian", "Gaussian")
+    words = title.split("_")
     for line, word in enumerate(words):
         draw.text((GAP, top + 84 + 26 * line), word, INK, font(22))
-    formats = {"method": "{}", "nfe": "{} NFE", "seconds": "{:.1f} s", "sigma_y": "σ = {:.2g}"}
+    formats = {"method": "{}", "nfe": "{} NFE", "seconds": "{:.1f} s", "sigma_y": "noise {:.2g}"}
     facts = [form.format(metrics[name]) for name, form in formats.items() if metrics.get(name) is not None]
     for line, fact in enumerate(facts):
-        draw.text((GAP, top + 150 + 21 * line), fact, PALE, font(16))
+        draw.text((GAP, top + 94 + 26 * len(words) + 21 * line), fact, PALE, font(16))
 
 
 def caption(name: str, picture: Image.Image, metrics: dict[str, Any]) -> tuple[str, str]:
     """The line under a picture, and its colour: green where the restoration beats A^+ y."""
     if name in ("truth", "measured"):
-        return f"{picture.width} × {picture.height} px", PALE
+        return f"{picture.width} x {picture.height} px", PALE
     if name == "pinv":
-        return f"{metrics['psnr_measurement']:.2f} dB", INK
-    better = metrics["psnr"] > metrics["psnr_measurement"]
-    return f"{metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.3f}", GOOD if better else INK
+        return f"{metrics['psnr_measurement']:.2f} dB{hole(metrics, 'psnr_hole_measurement')}", INK
+    text = f"{metrics['psnr']:.2f} dB{hole(metrics, 'psnr_hole')}, SSIM {metrics['ssim']:.3f}"
+    return text, GOOD if metrics["psnr"] > metrics["psnr_measurement"] else INK
+
+
+def hole(metrics: dict[str, Any], name: str) -> str:
+    """The PSNR inside an inpainting's hole, in brackets."""
+    return f" (hole {metrics[name]:.2f})" if name in metrics else ""
 
 
 def font(size: int) -> ImageFont.FreeTypeFont:
