@@ -11,8 +11,9 @@ import torch
 from comfy_api.latest import io
 
 from ..runtime.ldm import load_ldm
+from .types import CATEGORY
 
-CATEGORY = "inverse problems/loaders"
+LOADERS = f"{CATEGORY}/loaders"
 PRIORS = Path(__file__).resolve().parent.parent / "priors"
 EMBEDDED = "[embedded] "
 
@@ -41,7 +42,7 @@ class LoadLDM(io.ComfyNode):
         return io.Schema(
             node_id="PSLD_LoadLDM",
             display_name="Load Latent Diffusion (LDM)",
-            category=CATEGORY,
+            category=LOADERS,
             description="Loads an unconditional latent diffusion checkpoint in the layout of CompVis/latent-diffusion "
             "(KL or VQ first stage). The stock KSampler and VAE nodes accept its outputs.",
             inputs=[
@@ -78,7 +79,7 @@ class EmptyLatent(io.ComfyNode):
         return io.Schema(
             node_id="PSLD_EmptyLatent",
             display_name="Empty Latent (LDM)",
-            category=CATEGORY,
+            category=LOADERS,
             description="An empty latent of the VAE's own channels and compression; the stock node assumes 8 pixels "
             "a latent, which halves the picture of an f4 model.",
             inputs=[
