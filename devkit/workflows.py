@@ -152,7 +152,7 @@ the result is noisy), **gamma** (coherence with the VAE), and **steps** (the pap
 """
 PRIOR_ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": "It needs the checkpoint `" + SD15 + "`; memory and time are those of training at 512 pixels.",
+    "sd15": f"It needs the checkpoint `{SD15}`, and more memory than ordinary sampling, for gradients.",
 }
 COLUMNS = (
     ("photo", "size", "operator"),
@@ -174,7 +174,7 @@ def ui_workflow(prior: str, task: str, catalogue: Catalogue) -> dict[str, Any]:
     for name in LEFT_OUT:
         del nodes[name]
     text = NOTES[task].format(**nodes["operator"].inputs)
-    note = Note(ADVICE.format(task=text, photo=PHOTO[prior], prior=PRIOR_ADVICE[prior]), height=450)
+    note = Note(ADVICE.format(task=text, photo=PHOTO[prior], prior=PRIOR_ADVICE[prior]), height=340)
     columns = [[name for name in column if name in nodes] for column in COLUMNS]
     return ui_format(f"{prior}_{task}", nodes, ids, [[note], *columns], catalogue)
 

@@ -1,0 +1,236 @@
+"""The checked-in workflows: generated, known to ComfyUI, the same in both formats, and run by the real executor."""
+
+import asyncio
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from psld.devkit import ROOT, TASKS, workflows
+from psld.devkit.server import PACK, comfyui_server
+from psld.nodes import NODES
+
+FOLDER = ROOT / "workflows"
+NAMES = [f"{prior}_{task}" for prior in ("ldm", "sd15") for task in TASKS]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def read(path: str) -> dict[str, Any]:
+    return json.loads((FOLDER / path).read_text())
+
+
+def inputs_of(info: dict[str, Any]) -> dict[str, Any]:
+    """Specification of each input of a node type, by name."""
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, dict[str, Any]]:
+    """`/object_info` of the ComfyUI in this process."""
+    import nodes
+
+    def info(node: Any) -> dict[str, Any]:
+        if hasattr(node, "GET_NODE_INFO_V1"):
+            return node.GET_NODE_INFO_V1()
+        names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
+        return {"input": node.INPUT_TYPES(), "output": node.RETURN_TYPES, "output_name": names}
+
+    used = {node["class_type"] for name in NAMES for node in read(f"api/{name}.json").values()}
+    return {name: info(nodes.NODE_CLASS_MAPPINGS[name]) for name in {*used, "PreviewImage"}}
+
+
+def test_the_files_are_what_the_generator_writes(catalogue):
+    files = {str(file.relative_to(FOLDER)): file.read_text() for file in FOLDER.rglob("*.json")}
+    assert files == workflows.written(catalogue)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_api_nodes_and_inputs_exist_and_links_fit(name, catalogue):
+    workflow = read(f"api/{name}.json")
+    for node in workflow.values():
+        info = catalogue[node["class_type"]]
+        known = inputs_of(info)
+        assert set(info["input"].get("required", {})) <= set(node["inputs"]) <= set(known)
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                source, slot = value
+                kind = catalogue[workflow[source]["class_type"]]["output"][slot]
+                assert known[key][0] in (kind, "*")
+
+
+def api_of_ui(workflow: dict[str, Any], catalogue: dict[str, Any]) -> dict[str, Any]:
+    """What the frontend's `graphToPrompt` makes of a UI workflow, titles left out; asserts that links are sound."""
+    links = {link[0]: link for link in workflow["links"]}
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(links) == len(workflow["links"]) and max(links) == workflow["last_link_id"]
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) == workflow["last_node_id"]
+    for number, source, output, target, slot, kind in links.values():
+        given, taken = nodes[source]["outputs"][output], nodes[target]["inputs"][slot]
+        assert number in given["links"] and taken["link"] == number
+        assert given["type"] == kind and taken["type"] in (kind, "*")
+    prompt = {}
+    for node in nodes.values():
+        if node["type"] == "MarkdownNote":
+            continue
+        known, values, inputs = inputs_of(catalogue[node["type"]]), list(node["widgets_values"]), {}
+        taken = {socket["name"]: socket["link"] for socket in node["inputs"]}
+        assert set(taken.values()) - {None} <= set(links)
+        for key, spec in known.items():
+            if key in taken:
+                if taken[key] is not None:
+                    inputs[key] = [str(links[taken[key]][1]), links[taken[key]][2]]
+                continue
+            inputs[key] = values.pop(0)
+            options = spec[1] if len(spec) > 1 else {}
+            if options.get("control_after_generate"):
+                assert values.pop(0) == "fixed"
+            if options.get("image_upload"):
+                assert values.pop(0) == "image"
+        assert not values
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def as_previewed(workflow: dict[str, Any]) -> dict[str, Any]:
+    """An API workflow with its intermediate pictures previewed, as the UI workflow has them."""
+    prompt = {}
+    for number, node in workflow.items():
+        title = node["_meta"]["title"]
+        if title in workflows.LEFT_OUT:
+            continue
+        prompt[number] = {"class_type": node["class_type"], "inputs": node["inputs"]}
+        if title in workflows.PREVIEWED:
+            prompt[number] = {"class_type": "PreviewImage", "inputs": {"images": node["inputs"]["images"]}}
+    return prompt
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ui_workflow_says_the_same_as_the_api_workflow(name, catalogue):
+    assert api_of_ui(read(f"{name}.json"), catalogue) == as_previewed(read(f"api/{name}.json"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ui_nodes_do_not_overlap(name):
+    boxes = [(*node["pos"], *node["size"]) for node in read(f"{name}.json")["nodes"]]
+    title = 30
+    for i, (x, y, w, h) in enumerate(boxes):
+        for x2, y2, w2, h2 in boxes[:i]:
+            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title or y2 + h2 <= y - title
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_titles_are_those_the_demo_goes_by(name):
+    kinds = {node["_meta"]["title"]: node["class_type"] for node in read(f"api/{name}.json").values()}
+    saved = dict.fromkeys(("save truth", "save measurement", "save pinv", "save restored"), "SaveImage")
+    wanted = {"photo": "LoadImage", "sampler": "PSLD_KSampler", "metrics": "PSLD_ImageMetrics", **saved}
+    assert {**kinds, **wanted} == kinds
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_ldm_workflow_runs_in_the_executor(task, executor, comfy_base):
+    import execution
+
+    shutil.copy(FOLDER / "samples" / "hand_five.png", comfy_base / "input")
+    workflow = copy.deepcopy(read(f"api/ldm_{task}.json"))
+    ids = {node["_meta"]["title"]: number for number, node in workflow.items()}
+    workflow[ids["sampler"]]["inputs"]["steps"] = 3
+    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(task, workflow, None))
+    assert valid, (error, node_errors)
+    executor.execute(workflow, task, {}, outputs)
+    assert executor.success, executor.status_messages
+    shown = executor.history_result["outputs"]
+    metrics = json.loads(shown[ids["metrics"]]["metrics"][0])
+    assert metrics["nfe"] == 3 and metrics["sigma_y"] == pytest.approx(0.05) and np.isfinite(metrics["psnr"])
+    pictures = {title: picture(comfy_base, shown[ids[title]]) for title in ids if title.startswith("save ")}
+    truth = np.asarray(Image.open(FOLDER / "samples" / "hand_five.png"))
+    assert (pictures["save truth"] == truth).all()
+    assert pictures["save restored"].shape == pictures["save pinv"].shape == truth.shape
+    assert all(picture.std() > 5 for picture in pictures.values())
+
+
+def picture(base: Path, output: dict[str, Any]) -> np.ndarray:
+    """The picture that a SaveImage node wrote, HWC."""
+    (saved,) = output["images"]
+    return np.asarray(Image.open(base / "output" / saved["subfolder"] / saved["filename"]))
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.GET_SCHEMA().node_id)
+def test_every_node_has_a_help_page_that_names_every_input(node):
+    schema = node.GET_SCHEMA()
+    text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text()
+    assert text.startswith(f"# {schema.display_name}\n")
+    assert [i.id for i in schema.inputs if f"**{i.id}**" not in text] == []
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Iterator[Any]:
+    """ComfyUI's real frontend, served by a real server, in headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright opens the real frontend")
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium on this machine to open the real frontend in")
+    base = tmp_path_factory.mktemp("base")
+    (base / "models" / "checkpoints").mkdir(parents=True)
+    (base / "models" / "checkpoints" / workflows.SD15).touch()  # only listed, never loaded
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True}))
+    quiet = ["gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage"]
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    with comfyui_server(base) as server, playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page(viewport={"width": 1600, "height": 800})
+        page.set_default_timeout(120_000)
+        page.goto(f"http://{server.address}")
+        page.wait_for_function("!!window.app?.graph && 'PSLD_KSampler' in window.LiteGraph.registered_node_types")
+        yield page
+        browser.close()
+
+
+def open_workflow(page: Any, workflow: dict[str, Any]) -> None:
+    page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+    page.wait_for_timeout(500)  # dialogs open a moment later
+
+
+def says_missing(page: Any) -> bool:
+    """Whether the frontend complains of missing nodes or missing models."""
+    return "missing" in page.locator("body").inner_text().lower()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_real_frontend_opens_the_ui_workflow(name, page, catalogue):
+    workflow = read(f"{name}.json")
+    open_workflow(page, workflow)
+    assert not says_missing(page)
+    known = "node => node.type in window.LiteGraph.registered_node_types && !node.has_errors"
+    opened = page.evaluate(f"() => window.app.graph._nodes.map({known})")
+    assert all(opened) and len(opened) == len(workflow["nodes"])
+    prompt = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    ours = as_previewed(read(f"api/{name}.json"))
+    for node in prompt.values():
+        known = inputs_of(catalogue[node["class_type"]])
+        node["inputs"] = {key: value for key, value in node["inputs"].items() if key in known}
+        del node["_meta"]
+    assert prompt == ours
+
+
+@pytest.mark.timeout(300)
+def test_the_real_frontend_would_complain_of_a_missing_node(page):
+    workflow = read(f"{NAMES[0]}.json")
+    workflow["nodes"][1]["type"] = "PSLD_NoSuchNode"
+    open_workflow(page, workflow)
+    assert says_missing(page)
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(500)
+
+
+@pytest.mark.timeout(300)
+def test_the_real_frontend_finds_the_help_pages(page):
+    path = f"/extensions/{PACK}/docs/PSLD_KSampler.md"
+    text = page.evaluate("async path => (await fetch(path)).text()", path)
+    assert text == (ROOT / "web" / "docs" / "PSLD_KSampler.md").read_text()
