@@ -63,4 +63,27 @@ def executor():
     import server
 
     loop = asyncio.new_event_loop()
-    return execution.PromptExecutor(server.PromptServer(loop))
+    return execution.PromptExecutor(server.PromptServer(loop), cache_args={"lru": 0, "ram": 0})  # as main.py
+
+
+@pytest.fixture
+def run_prompt(executor):
+    """Runs an API-format prompt as the server would, and returns {node id: its output values}.
+
+    Raises Failed with what ComfyUI would show the user. Models stay cached from one prompt to the next.
+    """
+    import execution
+    from psld.tests.prompts import Failed
+
+    def run(prompt: dict) -> dict[str, list]:
+        valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
+        if not valid:
+            raise Failed(f"{error} {node_errors}")
+        executor.execute(prompt, "test", {}, outputs)
+        if not executor.success:
+            event, data = executor.status_messages[-1]
+            raise Failed(data.get("exception_message", event))
+        entries = {node: executor.caches.outputs.get(node) for node in prompt}
+        return {node: [slot[0] for slot in entry.outputs] for node, entry in entries.items() if entry is not None}
+
+    return run
