@@ -61,11 +61,11 @@ def main(args: argparse.Namespace) -> int:
 def read_photo(file: Path) -> bytes:
     """A picture file's bytes; the workflows crop and resize it. Raises DevError where it is none."""
     try:
-        content = file.read_bytes()
-        Image.open(io.BytesIO(content)).load()
+        with Image.open(file) as picture:
+            picture.load()
     except OSError as error:
-        raise DevError(f"--image {file} cannot be read as a picture: {error}") from None
-    return content
+        raise DevError(f"--image: {file} cannot be read as a picture ({error}); give a JPEG or PNG file.") from None
+    return file.read_bytes()
 
 
 async def restore_all(

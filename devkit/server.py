@@ -88,11 +88,11 @@ def comfyui_server(base: Path = HOME / "base", port: int | None = None) -> Itera
 
     Raises DevError with the end of the server's log when it does not start or could not load the pack.
     """
-    comfyui, port = comfyui_path(), port or free_port()
+    comfyui, log = comfyui_path(), base / (f"server-{port}.log" if port else "server.log")
+    port = port or free_port()
     if not (comfyui / "main.py").is_file():
         raise DevError(f"There is no ComfyUI in {comfyui}; set COMFYUI_PATH to a checkout, or run without --no-setup.")
     prepare_base(base)
-    log = base / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.DEVNULL,
