@@ -12,9 +12,8 @@ from .environment import HOME, comfyui_path
 
 
 def main(args: argparse.Namespace) -> int:
-    """The exit code of the first of the two that fails, else 0."""
+    """Runs both; the exit code of the first that fails, else 0."""
     env = {**os.environ, "COMFYUI_PATH": str(comfyui_path()), "PYTHONPYCACHEPREFIX": str(HOME / "pycache")}
-    for tool in (["ruff", "check", "."], ["pytest", *args.rest]):
-        if code := subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, env=env).returncode:
-            return code
-    return 0
+    tools = ["ruff", "check", "."], ["pytest", *args.rest]
+    codes = [subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, env=env).returncode for tool in tools]
+    return next(filter(None, codes), 0)
