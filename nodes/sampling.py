@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..runtime import checks
-from ..runtime.ldm.loader import LDMModel
+from ..runtime.ldm import LDMModel
 from ..runtime.sampler import Report, posterior_sampler, static
 from ..solvers import METHODS, Step
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels

@@ -1,0 +1,77 @@
+"""Every SD 1.5 workflow on a checkpoint of the real architecture with random weights, through the real executor."""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from psld.devkit import ROOT, TASKS
+from psld.tests.checkpoints import write_sd15
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(comfy_base: Path) -> None:
+    write_sd15(comfy_base / "models" / "checkpoints")
+    for sample in (ROOT / "workflows" / "samples").glob("*.png"):
+        (comfy_base / "input" / sample.name).write_bytes(sample.read_bytes())
+
+
+def by_class(workflow: dict, class_type: str) -> dict:
+    """Inputs of the only node of a type."""
+    (found,) = [node["inputs"] for node in workflow.values() if node["class_type"] == class_type]
+    return found
+
+
+def small(task: str, size: int, steps: int) -> dict:
+    """The task's workflow at another size: a picture of 512 px takes minutes on a CPU."""
+    workflow = json.loads((ROOT / "workflows" / "api" / f"sd15_{task}.json").read_text())
+    by_class(workflow, "ImageScale").update(width=size, height=size)
+    by_class(workflow, "PSLD_KSampler")["steps"] = steps
+    operator = by_class(workflow, by_title(workflow, "operator"))
+    shrink = size / 512
+    for name, least in (("width", 8), ("height", 8), ("margin", 0), ("kernel_size", 13)):
+        if name in operator:
+            operator[name] = max(least, int(operator[name] * shrink))
+    return workflow
+
+
+def by_title(workflow: dict, title: str) -> str:
+    (found,) = [node["class_type"] for node in workflow.values() if node["_meta"]["title"] == title]
+    return found
+
+
+def sampled(outputs: dict, workflow: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents and picture of the PSLD KSampler."""
+    (number,) = [number for number, node in workflow.items() if node["class_type"] == "PSLD_KSampler"]
+    latent, picture, _ = outputs[number]
+    return latent["samples"].clone(), picture
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_workflow_runs_and_its_gradients_arrive(task, run_prompt):
+    workflow = small(task, size=64, steps=2)
+    guided, picture = sampled(run_prompt(workflow), workflow)
+    assert torch.isfinite(guided).all() and picture.shape == (1, 64, 64, 3) and torch.isfinite(picture).all()
+    free = copy.deepcopy(workflow)
+    by_class(free, "PSLD_KSampler").update(gamma=0.0, omega=0.0)
+    assert not torch.allclose(sampled(run_prompt(free), free)[0], guided)
+
+
+@pytest.mark.slow
+def test_one_step_at_512_pixels(run_prompt, capsys):
+    workflow = small("super_resolution", size=512, steps=1)
+    started = time.perf_counter()
+    latent, picture = sampled(run_prompt(workflow), workflow)
+    seconds = time.perf_counter() - started
+    if torch.cuda.is_available():
+        peak, kind = torch.cuda.max_memory_allocated() / 2**30, torch.cuda.get_device_name()
+    else:
+        peak, kind = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "CPU, whole process"
+    with capsys.disabled():
+        print(f"\nSD 1.5, one PSLD step at 512 px: {seconds:.0f} s with loading, peak {peak:.1f} GiB ({kind})")
+    assert torch.isfinite(latent).all() and picture.shape == (1, 512, 512, 3)
