@@ -27,24 +27,26 @@ def source_index(size: int, radius: int, boundary: str) -> Tensor:
     return torch.where(i < size, i, 2 * size - 2 - i)
 
 
-def pad(x: Tensor, dim: int, radius: int, boundary: str) -> Tensor:
-    """x with `radius` more pixels at both ends of `dim` (-1 or -2)."""
-    if radius == 0:
-        return x
-    if boundary == "zero":
-        return torch.nn.functional.pad(x, (radius, radius) if dim == -1 else (0, 0, radius, radius))
-    return x.index_select(dim, source_index(x.shape[dim], radius, boundary).to(x.device))
+def pad(x: Tensor, rows: int, columns: int, boundary: str) -> Tensor:
+    """x with `rows` more pixels above and below, and `columns` more at the left and the right."""
+    margins = (columns, columns, rows, rows)
+    return torch.nn.functional.pad(x, margins, mode="constant" if boundary == "zero" else boundary)
 
 
 def pad_adjoint(x: Tensor, dim: int, radius: int, boundary: str) -> Tensor:
-    """The transpose of `pad`: padded pixels are added to those that they copy."""
+    """The transpose of `pad` along `dim` (-1 or -2); a circular boundary is never padded."""
     size = x.shape[dim] - 2 * radius
-    inside = x.narrow(dim, radius, size)
-    if boundary == "zero" or radius == 0:
+    before, inside, after = x.split((radius, size, radius), dim)
+    if boundary in ("zero", "circular") or radius == 0:
         return inside
-    index = source_index(size, radius, boundary).to(x.device)
-    inside = inside.index_add(dim, index[:radius], x.narrow(dim, 0, radius))
-    return inside.index_add(dim, index[-radius:], x.narrow(dim, radius + size, radius))
+    inside = inside.clone()
+    if boundary == "reflect":
+        inside.narrow(dim, 1, radius).add_(before.flip(dim))
+        inside.narrow(dim, size - 1 - radius, radius).add_(after.flip(dim))
+    else:
+        inside.narrow(dim, 0, 1).add_(before.sum(dim, keepdim=True))
+        inside.narrow(dim, size - 1, 1).add_(after.sum(dim, keepdim=True))
+    return inside
 
 
 def blur_matrix(size: int, taps: Tensor, boundary: str) -> Tensor:

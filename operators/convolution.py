@@ -26,12 +26,12 @@ class Convolution(Movable):
 
     def forward(self, x: Tensor) -> Tensor:
         (rows, columns), (height, width) = self.radius, self.size
-        x = pad(pad(x, -2, rows, self.boundary), -1, columns, self.boundary)
+        x = pad(x, rows, columns, self.boundary)
         return self._multiply(x, self.transfer.like(x))[..., rows : rows + height, columns : columns + width]
 
     def adjoint(self, y: Tensor) -> Tensor:
         (rows, columns), (height, width) = self.radius, self.size
-        y = pad(pad(y, -2, rows, "zero"), -1, columns, "zero")
+        y = pad(y, rows, columns, "zero")
         x = self._multiply(y, self.transfer.like(y).conj())[..., : height + 2 * rows, : width + 2 * columns]
         return pad_adjoint(pad_adjoint(x, -1, columns, self.boundary), -2, rows, self.boundary)
 
