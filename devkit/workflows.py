@@ -143,7 +143,7 @@ NOTES = {
 }
 ADVICE = """{task}
 
-Choose any photo, or copy `{photo}` from this pack's `workflows/samples` into ComfyUI's `input` folder, and press \
+Choose any photo, or copy **{photo}** from this pack's *workflows/samples* into ComfyUI's *input* folder, and press \
 **Run**. A photo that is degraded already goes into Measurement from Image instead of Measure.
 
 What matters in PSLD KSampler: **omega** (raise it where the result does not match the measurement, lower it where \
@@ -152,13 +152,13 @@ the result is noisy), **gamma** (coherence with the VAE), and **steps** (the pap
 """
 PRIOR_ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": f"It needs the checkpoint `{SD15}`, and more memory than ordinary sampling, for gradients.",
+    "sd15": f"It needs the checkpoint **{SD15}**, and more memory than ordinary sampling, for gradients.",
 }
 COLUMNS = (
     ("photo", "size", "operator"),
     ("measure", "save measurement"),
-    ("prior", "positive", "negative", "view"),
-    ("sampler", "save pinv"),
+    ("prior", "positive", "negative", "view", "save pinv"),
+    ("sampler",),
     ("save restored", "metrics", "text"),
 )
 PREVIEWED = ("save measurement", "save pinv")  # keep the user's output folder clean
