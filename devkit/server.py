@@ -71,8 +71,13 @@ def command(comfyui: Path, base: Path, port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The server's environment: byte code goes to a folder of ours, which also keeps the checkout as it is."""
-    return {**os.environ, "PYTHONPYCACHEPREFIX": str(HOME / "pycache"), "PYTHONUNBUFFERED": "1"}
+    """The environment of the server and of the tests.
+
+    Byte code goes to a folder of ours, which also keeps the checkout as it is. OpenMP threads sleep when they wait:
+    if they spin, the default, one other busy process makes every small convolution some 30 times slower.
+    """
+    ours = {"COMFYUI_PATH": str(comfyui_path()), "PYTHONPYCACHEPREFIX": str(HOME / "pycache"), "PYTHONUNBUFFERED": "1"}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **ours}
 
 
 def free_port() -> int:
