@@ -23,8 +23,8 @@ GAMMA_OMEGA = {
     "ldm": {
         "super_resolution": (0.1, 1.0),
         "random_inpainting": (0.1, 1.0),
-        "box_inpainting": (0.1, 0.1),
-        "gaussian_deblur": (0.1, 1.0),
+        "box_inpainting": (0.1, 1.0),
+        "gaussian_deblur": (0.1, 0.4),
         "motion_deblur": (0.1, 1.0),
     },
     "sd15": {

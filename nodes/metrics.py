@@ -27,7 +27,7 @@ class ImageMetrics(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The restored image."),
                 io.Image.Input("reference", tooltip="The true image, of the same size."),
-                MeasurementIO.Input("measurement", optional=True, tooltip="Adds the residual and the PSNR of A^+ y."),
+                MeasurementIO.Input("measurement", optional=True, tooltip="Adds the residual."),
                 ReportIO.Input("report", optional=True, tooltip="Adds method, network evaluations and seconds."),
             ],
             outputs=[
