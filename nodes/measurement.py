@@ -143,7 +143,7 @@ def bind_to_measurement(operator, shape: tuple[int, int, int]):
     if tuple(A.measurement_shape) != shape:
         raise ValueError(
             f"image: its size is {shape[2]} x {shape[1]}, but the operator ({operator.func.__name__}) gives "
-            f"measurements of shape {tuple(A.measurement_shape)}; connect the degraded photo itself, or another operator."
+            f"measurements of shape {tuple(A.measurement_shape)}; connect the degraded photo, or another operator."
         )
     return A
 
