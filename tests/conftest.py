@@ -50,6 +50,12 @@ boot_comfyui(BASE.name)
 alias_pack()
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same random numbers, alone or after others."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def comfy_base() -> Path:
     """ComfyUI's base directory (models/, input/, output/) of this test session."""
