@@ -89,11 +89,13 @@ def posterior_sampler(
             try:
                 solve = METHODS[method]
                 return solve(latent, told, own(x, device), own(sigmas, device), gamma, omega, after_step)
-            except GradientError as error:
+            except RuntimeError as error:
+                if not lacks_gradient(error):
+                    raise
                 raise RuntimeError(
-                    f"model, vae: {error}; an attention kernel or a model patch (torch.compile, sage or flash "
-                    "attention, a quantised model) may have no gradient: load the plain fp16 or fp32 checkpoint "
-                    "without patches, or lower gamma and omega if it happens late in the run."
+                    f"model, vae: {str(error).splitlines()[0]}; an attention kernel or a model patch (torch.compile, "
+                    "sage or flash attention, a quantised model) may have no gradient: load the plain fp16 or fp32 "
+                    "checkpoint without patches, or lower gamma and omega if it happens late in the run."
                 ) from error
 
     return KSAMPLER(sample)
@@ -112,6 +114,12 @@ def latent_model(model: KSamplerX0Inpaint, codec: Codec, extra_args: dict, repor
         return ((1 - sigma) ** 2 + sigma**2).sqrt() if flow else (1 + sigma**2).sqrt()
 
     return LatentModel(denoise, codec.encode, codec.decode, scale)
+
+
+def lacks_gradient(error: RuntimeError) -> bool:
+    """Whether a run ended for want of a gradient: by our own checks, or by autograd's on a lost or forbidden graph."""
+    autograd = ("Inference tensors cannot be saved", "does not require grad")
+    return isinstance(error, GradientError) or any(words in str(error) for words in autograd)
 
 
 def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: torch.device) -> None:

@@ -164,6 +164,15 @@ def test_weights_are_aliased_and_put_back():
     assert all(after[name] is before[name] for name in before)
 
 
+def test_a_patch_without_a_gradient_is_named_as_the_cause():
+    model, vae = load_ldm(PRIORS / "hands64.safetensors")
+    model.set_model_unet_function_wrapper(
+        lambda apply_model, a: apply_model(a["input"], a["timestep"], **a["c"]).detach()
+    )
+    with pytest.raises(RuntimeError, match="model, vae: .* a model patch .* may have no gradient"):
+        denoise(model, vae)
+
+
 @pytest.mark.parametrize(("cfg", "branches"), [(1.0, 1), (2.0, 2)])
 def test_cfg_1_runs_one_branch(cfg, branches):
     model, vae = load_ldm(PRIORS / "hands64.safetensors")
@@ -174,9 +183,14 @@ def test_cfg_1_runs_one_branch(cfg, branches):
         return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
     model.set_model_unet_function_wrapper(count)
+    denoise(model, vae, cfg)
+    assert sum(seen) == 2 * branches
+
+
+def denoise(model, vae, cfg: float = 1.0) -> None:
+    """Two steps of the PSLD KSampler, called directly."""
     text = [[torch.zeros(1, 1, 1), {}]]
     Measure, KSampler = (nodes.NODE_CLASS_MAPPINGS[f"PSLD_{name}"] for name in ("Measure", "KSampler"))
     operator = nodes.NODE_CLASS_MAPPINGS["PSLD_Denoise"].execute().args[0]
     measurement = Measure.execute(torch.rand(1, 64, 64, 3), operator, "gaussian", 0.05, 0).args[0]
     KSampler.execute(model, vae, measurement, 0, 2, cfg, "karras", 0.1, 0.1, "PSLD", positive=text, negative=text)
-    assert sum(seen) == 2 * branches
