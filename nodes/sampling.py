@@ -115,7 +115,7 @@ class PSLDKSampler(io.ComfyNode):
 
         empty = torch.zeros(checks.latent_shape(measurement, vae))
         noise = comfy.sample.prepare_noise(empty, seed)
-        report = Report(method, measurement.sigma_y)
+        report = Report(method)
         sampler = posterior_sampler(measurement, vae, method, gamma, omega, report, preview(len(sigmas) - 1))
         samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
         samples = samples.to(comfy.model_management.intermediate_device())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import comfy.model_management
 import comfy.model_sampling
@@ -23,15 +23,11 @@ from .codec import Codec
 
 @dataclass
 class Report:
-    """What a run did: filled while it runs, shown and measured afterwards."""
+    """What a run did: filled while it runs, for Image Metrics to show. nfe counts calls of the denoiser."""
 
     method: str
-    sigma_y: float
-    steps: int = 0
     nfe: int = 0
     seconds: float = 0.0
-    residuals: list[float] = field(default_factory=list)
-    """||y - A D(z0_hat)|| / sqrt(m) after each step, mean over the batch: should come down to sigma_y."""
 
 
 def posterior_sampler(
@@ -52,7 +48,7 @@ def posterior_sampler(
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}; choose one of these.")
     vae_patcher = static(vae.patcher, "vae")
-    report = report if report is not None else Report(method, measurement.sigma_y)
+    report = report if report is not None else Report(method)
 
     def sample(
         model: KSamplerX0Inpaint, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable | None, disable: bool
@@ -73,22 +69,18 @@ def posterior_sampler(
             device = x.device
             own_inpainting_inputs(model, extra_args, device)
             latent = latent_model(model, Codec(vae, vae_patcher.model, guider.inner_model), extra_args, report)
-            told = measurement.to(device)
             started = time.perf_counter()
 
             def after_step(step: Step) -> None:
-                report.steps = step.index + 1
                 report.seconds = time.perf_counter() - started
-                with torch.no_grad():
-                    report.residuals.append(float(told.rms_residual(step.x0_hat).mean()))
                 if on_step is not None:
                     on_step(step)
                 if callback is not None:
                     callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
 
             try:
-                solve = METHODS[method]
-                return solve(latent, told, own(x, device), own(sigmas, device), gamma, omega, after_step)
+                z, levels = own(x, device), own(sigmas, device)
+                return METHODS[method](latent, measurement.to(device), z, levels, gamma, omega, after_step)
             except RuntimeError as error:
                 if not lacks_gradient(error):
                     raise
