@@ -4,7 +4,6 @@ Afterwards `import psld.operators` (and so on) names the very modules that Comfy
 """
 
 import asyncio
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -12,42 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".comfyui" / "ComfyUI"))
-
-
-def boot_comfyui(base_directory: str) -> None:
-    """Imports ComfyUI as its main.py does, with folders of its own and on the CPU where there is no GPU."""
-    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our nodes/ would shadow its nodes.py
-    sys.path.insert(0, str(COMFYUI))
-    from comfy.cli_args import args
-
-    args.base_directory = base_directory
-    args.cpu = not torch.cuda.is_available()
-
-    import utils.extra_config  # noqa: F401  must precede nodes: both ComfyUI and some wheels have a `utils`
-
-    import nodes
-
-    async def load() -> None:
-        await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False)
-        assert await nodes.load_custom_node(str(ROOT)), "ComfyUI could not load this pack"
-
-    asyncio.run(load())
-
-
-def alias_pack() -> None:
-    """Lets tests import the pack's modules as `psld.*`: the same objects that ComfyUI holds, not a second copy."""
-    loaded = str(ROOT).replace(".", "_x_")
-    for name in [n for n in sys.modules if n == loaded or n.startswith(loaded + ".")]:
-        sys.modules["psld" + name[len(loaded) :]] = sys.modules[name]
-
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until ComfyUI takes its place
+from devkit import inprocess  # noqa: E402
 
 BASE = tempfile.TemporaryDirectory(prefix="psld-comfyui-")
-for folder in ("custom_nodes", "input", "output", "models/checkpoints"):
-    (Path(BASE.name) / folder).mkdir(parents=True)
-boot_comfyui(BASE.name)
-alias_pack()
+inprocess.boot(Path(BASE.name))
 
 
 @pytest.fixture(autouse=True)
