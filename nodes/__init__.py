@@ -2,9 +2,17 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import loading, measurement, metrics, operators, sampling
+from . import consistency, loading, measurement, metrics, operators, photo, sampling
 
-NODES = [*operators.NODES, *measurement.NODES, *sampling.NODES, *loading.NODES, *metrics.NODES]
+NODES = [
+    *operators.NODES,
+    *measurement.NODES,
+    *consistency.NODES,
+    *photo.NODES,
+    *sampling.NODES,
+    *loading.NODES,
+    *metrics.NODES,
+]
 
 
 class PSLDExtension(ComfyExtension):

@@ -1,23 +1,24 @@
-"""Menu group "measurement": from a photo to a measurement, and pictures of it."""
+"""Menu group "measurement", first half: from a photo to a measurement."""
 
 from __future__ import annotations
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..operators import Greyscale, LinearOperator, estimate_sigma
+from ..operators import noise as noises
 from ..operators.measurement import Measurement
-from ..operators.noise import GaussianNoise, NoNoise, PoissonNoise
-from .types import CATEGORY, MeasurementIO, Operator, image_from_pixels, pixels_from_image
+from .types import CATEGORY, MeasurementIO, Operator, check_choice, image_from_pixels, linear, pixels_from_image
 
 NOISES = {
-    "gaussian": lambda sigma: GaussianNoise(sigma),
-    "poisson": lambda sigma: PoissonNoise(sigma),
-    "none": lambda sigma: NoNoise(),
+    "gaussian": noises.GaussianNoise,
+    "poisson": noises.PoissonNoise,
+    "none": lambda sigma: noises.NoNoise(),
+    "speckle": noises.SpeckleNoise,
+    "salt-and-pepper": noises.SaltAndPepperNoise,
 }
-VIEWS = {
-    "pseudo-inverse": lambda m, rcond: m.operator.pinv(m.y, rcond=rcond),
-    "adjoint": lambda m, rcond: m.operator.adjoint(m.y),
-}
+ESTIMATE = -1.0
 
 
 class Measure(io.ComfyNode):
@@ -41,7 +42,8 @@ class Measure(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="Standard deviation of the noise, in [-1, 1] pixel units (0.05 in the paper).",
+                    tooltip="Standard deviation of the noise at mid grey, in [-1, 1] pixel units (0.05 in the paper). "
+                    "salt-and-pepper hits the fraction sigma^2 of the values (0.2: 4 %).",
                 ),
                 io.Int.Input(
                     "seed",
@@ -57,10 +59,9 @@ class Measure(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, operator, noise, sigma, seed) -> io.NodeOutput:
-        if noise not in NOISES:
-            raise ValueError(f"noise: {noise!r} is not one of {', '.join(NOISES)}; choose one of these.")
+        check_choice("noise", noise, NOISES)
         with torch.inference_mode(False), torch.no_grad():  # solvers differentiate through what is made here
-            x = pixels_from_image(image)
+            x = pixels_from_image(image, dtype=torch.float64)
             A = operator(tuple(x.shape[1:]))
             model = NOISES[noise](sigma)
             y = A.restrict(model.sample(A(x), seed))
@@ -84,74 +85,68 @@ class MeasurementFromImage(io.ComfyNode):
                 io.Float.Input(
                     "sigma",
                     default=0.02,
-                    min=0.0,
+                    min=ESTIMATE,
                     max=2.0,
                     step=0.005,
                     tooltip="Assumed standard deviation of the photo's noise, in [-1, 1] pixel units: "
-                    "about 0.02 for a clean JPEG, 0.1 for a grainy night shot.",
+                    "about 0.02 for a clean JPEG, 0.1 for a grainy night shot. -1: estimated from the photo.",
                 ),
             ],
-            outputs=[MeasurementIO.Output(display_name="measurement"), io.Image.Output(display_name="picture")],
+            outputs=[
+                MeasurementIO.Output(display_name="measurement"),
+                io.Image.Output(display_name="picture"),
+                io.Float.Output(display_name="sigma", tooltip="As given, or as estimated."),
+            ],
         )
 
     @classmethod
     def execute(cls, image, operator, sigma) -> io.NodeOutput:
         with torch.inference_mode(False), torch.no_grad():
-            y = pixels_from_image(image)
-            A = bind_to_measurement(operator, tuple(y.shape[1:]))
+            A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
+            sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
+            if not 0 <= sigma < float("inf"):
+                raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
             measurement = Measurement(A.restrict(y), A, sigma)
-        return io.NodeOutput(measurement, picture(measurement))
+        return io.NodeOutput(measurement, picture(measurement), sigma)
 
 
-class ViewMeasurement(io.ComfyNode):
-    """A picture of what the measurement alone says about the image."""
+def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
+    """The operator bound to the image that it would measure as the given photo (B, C, h, w), and the measurement y.
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="PSLD_ViewMeasurement",
-            display_name="View Measurement",
-            category=f"{CATEGORY}/measurement",
-            description="What the measurement says without a prior: its pseudo-inverse A^+ y or its adjoint A^T y.",
-            inputs=[
-                MeasurementIO.Input("measurement"),
-                io.Combo.Input("view", options=list(VIEWS), default="pseudo-inverse"),
-                io.Float.Input(
-                    "rcond",
-                    default=0.1,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Singular values below this fraction of the largest are left out of the pseudo-inverse, "
-                    "where they would only amplify noise.",
-                ),
-            ],
-            outputs=[io.Image.Output(display_name="picture")],
-        )
-
-    @classmethod
-    def execute(cls, measurement, view, rcond) -> io.NodeOutput:
-        if view not in VIEWS:
-            raise ValueError(f"view: {view!r} is not one of {', '.join(VIEWS)}; choose one of these.")
-        return io.NodeOutput(image_from_pixels(VIEWS[view](measurement, rcond)))
-
-
-def bind_to_measurement(operator, shape: tuple[int, int, int]):
-    """The operator bound to the image whose measurement has the given shape (C, h, w)."""
-    size_of = getattr(operator.func, "image_shape_for", lambda shape, **_: shape)
-    A = operator(size_of(shape, **operator.keywords))
+    A colour photo goes into an operator that measures a grey picture by its luma, a grey one as equal channels into
+    one that measures colour. ValueError for a photo of another size than the operator can give.
+    """
+    photo = photo.expand(-1, 3, -1, -1)
+    shape = tuple(photo.shape[1:])
+    image_shape_for = getattr(operator.func, "image_shape_for", lambda shape, **_: shape)
+    A = operator(image_shape_for(shape, **operator.keywords))
+    if tuple(A.measurement_shape) == (1, *shape[1:]):
+        return A, Greyscale(shape)(photo)
     if tuple(A.measurement_shape) != shape:
         raise ValueError(
             f"image: its size is {shape[2]} x {shape[1]}, but the operator ({operator.func.__name__}) gives "
             f"measurements of shape {tuple(A.measurement_shape)}; connect the degraded photo, or another operator."
         )
-    return A
+    return A, photo
 
 
-def picture(measurement: Measurement) -> torch.Tensor:
+def estimated_sigma(A: LinearOperator, y: Tensor) -> float:
+    """The noise level of one photo, of its known pixels alone."""
+    if len(y) > 1:
+        raise ValueError(
+            f"sigma: -1 estimates the noise of one photo, but image is a batch of {len(y)}; give sigma, or connect the "
+            "photos one by one."
+        )
+    try:
+        return float(estimate_sigma(y, known=A.restrict(torch.ones_like(y)) > 0))
+    except ValueError as error:
+        raise ValueError(f"sigma: it cannot be estimated, because {error}; give it as a number.") from error
+
+
+def picture(measurement: Measurement) -> Tensor:
     """The measurement as an IMAGE; where it is no picture, its adjoint."""
     y, A = measurement.y, measurement.operator
-    return image_from_pixels(y if y.ndim == 4 and y.shape[1] in (1, 3) else A.adjoint(y))
+    return image_from_pixels(y if y.ndim == 4 and y.shape[1] in (1, 3) else linear(A, "operator").adjoint(y))
 
 
-NODES = [Measure, MeasurementFromImage, ViewMeasurement]
+NODES = [Measure, MeasurementFromImage]

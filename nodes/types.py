@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
+
+from .. import operators
 
 CATEGORY = "inverse problems"
 
@@ -17,12 +21,22 @@ MeasurementIO = io.Custom("PSLD_MEASUREMENT")
 ReportIO = io.Custom("PSLD_REPORT")
 """runtime.sampler.Report"""
 
+FitIO = io.Custom("PSLD_FIT")
+"""operators.fit.Fit"""
 
-def pixels_from_image(image: Tensor, name: str = "image") -> Tensor:
-    """IMAGE, BHWC in [0, 1] -> BCHW in [-1, 1], float32, in memory of its own.
 
+def pixels_from_image(image: Tensor, name: str = "image", dtype: torch.dtype = torch.float32) -> Tensor:
+    """IMAGE, BHWC in [0, 1] -> BCHW in [-1, 1], in memory of its own.
+
+    In float64 `image_from_pixels` gives the image back to the bit; float32 cannot hold 2 v - 1 for a dark v.
     Raises ValueError, naming the input, for an alpha channel, NaN, or another number of channels than 1 or 3.
     """
+    check_image(image, name)
+    return image.movedim(-1, 1).to(dtype, copy=True) * 2 - 1
+
+
+def check_image(image: Tensor, name: str = "image") -> None:
+    """Raises ValueError, naming the input, for what is no grey or RGB picture of finite numbers."""
     if image.ndim != 4:
         raise ValueError(
             f"{name}: its shape is {tuple(image.shape)}; connect an IMAGE (batch, height, width, channel)."
@@ -37,9 +51,25 @@ def pixels_from_image(image: Tensor, name: str = "image") -> Tensor:
         raise ValueError(f"{name}: it has {channels} channels; connect a grey (1) or RGB (3) image.")
     if not torch.isfinite(image).all():
         raise ValueError(f"{name}: it contains NaN or infinite values; check the node that made it.")
-    return image.movedim(-1, 1).to(torch.float32, copy=True) * 2 - 1
 
 
 def image_from_pixels(pixels: Tensor) -> Tensor:
     """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1], clamped, float32 on the CPU."""
-    return ((pixels.float().cpu() + 1) / 2).clamp(0, 1).movedim(1, -1).contiguous()
+    precise = pixels.cpu() if pixels.dtype == torch.float64 else pixels.float().cpu()
+    return ((precise + 1) / 2).float().clamp(0, 1).movedim(1, -1).contiguous()
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Values of a combo that come over the API are not checked by the server."""
+    if value not in choices:
+        raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}; choose one of these.")
+
+
+def linear(operator: operators.Operator, name: str = "operator") -> operators.LinearOperator:
+    """The operator itself. ValueError, naming the input, where it is not linear."""
+    if not operator.linear:
+        raise ValueError(
+            f"{name}: {type(operator).__name__} is not linear, so it has no adjoint and no pseudo-inverse; "
+            "connect a linear operator."
+        )
+    return operator

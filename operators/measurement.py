@@ -39,5 +39,6 @@ class Measurement:
         return norm / math.sqrt(self.operator.num_measurements)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Measurement:
-        """The same measurement on another device or in another dtype; this one is left as it is."""
-        return replace(self, y=self.y.to(device=device, dtype=dtype), operator=self.operator.to(device, dtype))
+        """The same measurement on another device and in another dtype, by default the CPU and float32."""
+        device, dtype = torch.empty(0, device=device).device, dtype or torch.float32
+        return replace(self, y=self.y.to(device, dtype), operator=self.operator.to(device, dtype))

@@ -1,0 +1,150 @@
+"""Menu group "measurement", second half: operators and measurements against images, without a model."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..operators import LinearOperator, SpectralOperator
+from ..operators.measurement import Measurement
+from .measurement import measured, picture
+from .types import CATEGORY, MeasurementIO, Operator, check_choice, image_from_pixels, linear, pixels_from_image
+
+VIEWS = ("pseudo-inverse", "adjoint")
+CALLS = ("forward", *reversed(VIEWS))
+METHODS = ("exact", "noise-aware")
+
+RCOND = io.Float.Input(
+    "rcond",
+    default=0.1,
+    min=0.0,
+    max=1.0,
+    step=0.001,
+    tooltip="Singular values below this fraction of the largest are left out of the pseudo-inverse, "
+    "where they would only amplify noise.",
+)
+
+
+class ViewMeasurement(io.ComfyNode):
+    """A picture of what the measurement alone says about the image."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSLD_ViewMeasurement",
+            display_name="View Measurement",
+            category=f"{CATEGORY}/measurement",
+            description="What the measurement says without a prior: its pseudo-inverse A^+ y or its adjoint A^T y.",
+            inputs=[
+                MeasurementIO.Input("measurement"),
+                io.Combo.Input("view", options=list(VIEWS), default="pseudo-inverse"),
+                RCOND,
+            ],
+            outputs=[io.Image.Output(display_name="picture")],
+        )
+
+    @classmethod
+    def execute(cls, measurement, view, rcond) -> io.NodeOutput:
+        check_choice("view", view, VIEWS)
+        A = linear(measurement.operator, "measurement")
+        return io.NodeOutput(image_from_pixels(back(A, measurement.y.to(precision(A)), view, rcond)))
+
+
+class ApplyOperator(io.ComfyNode):
+    """An operator, its adjoint or its pseudo-inverse on an image."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSLD_ApplyOperator",
+            display_name="Apply Operator",
+            category=f"{CATEGORY}/measurement",
+            description="Shows what an operator does: forward A x degrades an image; adjoint A^T y and pseudo-inverse "
+            "A^+ y go back from a degraded one.",
+            inputs=[
+                io.Image.Input("image", tooltip="The image x for forward, a degraded picture y for the other two."),
+                Operator.Input("operator"),
+                io.Combo.Input("call", options=list(CALLS), default="forward"),
+                RCOND,
+            ],
+            outputs=[io.Image.Output(display_name="picture")],
+        )
+
+    @classmethod
+    def execute(cls, image, operator, call, rcond) -> io.NodeOutput:
+        check_choice("call", call, CALLS)
+        with torch.inference_mode(False), torch.no_grad():
+            pixels = pixels_from_image(image)
+            if call == "forward":
+                A = operator(tuple(pixels.shape[1:]))
+                return io.NodeOutput(picture(Measurement(A(pixels), A, 0.0)))
+            A, y = measured(operator, pixels)
+            return io.NodeOutput(image_from_pixels(back(linear(A), y, call, rcond)))
+
+
+class DataConsistency(io.ComfyNode):
+    """Makes a finished image agree with the measurement."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSLD_DataConsistency",
+            display_name="Data Consistency",
+            category=f"{CATEGORY}/measurement",
+            description="Moves a finished image to the nearest one that fits the measurement: x + A^+ (y - A x). "
+            "Known pixels of an inpainted photo come out exactly as they were.",
+            inputs=[
+                io.Image.Input("image", tooltip="The restored image, by this pack or any other node."),
+                MeasurementIO.Input("measurement"),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="exact",
+                    tooltip="exact: fits the measurement and its noise. noise-aware: weighs the measurement's noise "
+                    "(its sigma) against the image's error.",
+                ),
+                RCOND,
+                io.Float.Input(
+                    "error",
+                    default=0.1,
+                    min=0.001,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Only for noise-aware: how far off the image is thought to be, as a standard deviation in "
+                    "[-1, 1] pixel units. The larger, the more the measurement counts.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, image, measurement, method, rcond, error) -> io.NodeOutput:
+        check_choice("method", method, METHODS)
+        A = linear(measurement.operator, "measurement")
+        x, y = pixels_from_image(image, dtype=precision(A)), measurement.y.to(precision(A))
+        if tuple(x.shape[1:]) != A.image_shape or len(y) not in (1, len(x)):
+            channels, height, width = A.image_shape
+            raise ValueError(
+                f"image: its batch, height, width and channels are {tuple(image.shape)}, but the measurement is of "
+                f"{(len(y), height, width, channels)}; connect the image that was restored from this measurement."
+            )
+        y = y.expand(len(x), *A.measurement_shape)
+        if method == "exact":
+            x = x + A.pinv(A.restrict(y - A(x)), rcond=rcond)
+        else:
+            x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)
+        return io.NodeOutput(image_from_pixels(x))
+
+
+def back(A: LinearOperator, y: Tensor, call: str, rcond: float) -> Tensor:
+    """From a measurement to an image, by the pseudo-inverse or the adjoint."""
+    return A.adjoint(y) if call == "adjoint" else A.pinv(y, rcond=rcond)
+
+
+def precision(A: LinearOperator) -> torch.dtype:
+    """Double where it is cheap, so that known pixels come out to the bit; conjugate gradients would take far longer."""
+    return torch.float64 if isinstance(A, SpectralOperator) else torch.float32
+
+
+NODES = [ViewMeasurement, ApplyOperator, DataConsistency]
