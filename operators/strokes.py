@@ -11,12 +11,13 @@ from .masks import InpaintMask, check_choice
 # Pixels of a 512 pixel image, after the generator of LaMa (github advimman/lama), which drew RePaint's masks.
 STROKES = {
     "thin": {"strokes": (10, 40), "length": (10, 50), "width": (5, 15)},
+    "medium": {"strokes": (4, 10), "length": (30, 110), "width": (15, 50)},
     "thick": {"strokes": (2, 5), "length": (60, 210), "width": (40, 100)},
 }
 
 
 class InpaintStrokes(InpaintMask):
-    """Hides zigzag brush strokes; style "thin" or "thick", scaled with the image, drawn by `seed`."""
+    """Hides zigzag brush strokes; style "thin", "medium" or "thick", scaled with the image, drawn by `seed`."""
 
     def __init__(self, image_shape: Shape, style: str = "thin", seed: int = 0) -> None:
         check_choice("style", style, STROKES)
