@@ -1,0 +1,81 @@
+"""What a solver asks of the networks: passes and seconds, counted around the three callables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from ..solvers import LatentModel, Method
+
+
+@dataclass
+class Passes:
+    """Calls of each network, forwards unless said; a batch counts once, as its images do alone."""
+
+    unet_forward: int = 0
+    unet_backward: int = 0
+    decoder: int = 0
+    encoder: int = 0
+
+
+@dataclass
+class Cost:
+    """Filled while a solver runs: passes, and wall-clock seconds without loading and without the last decoding."""
+
+    passes: Passes = field(default_factory=Passes)
+    seconds: float = 0.0
+
+
+def metered(method: Method, parameters: dict[str, Any], cost: Cost, tick: Callable[[], None]) -> Method:
+    """The method with these parameters, whatever its caller says; what it costs is written into `cost`.
+
+    tick: called at each network evaluation.
+    """
+
+    def solve(model: LatentModel, measurement: Measurement, z: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
+        started = now()
+        try:
+            model = counted(model, cost.passes, tick)
+            return method.solve(model, measurement, z, sigmas, **{**options, **parameters})
+        finally:
+            cost.seconds = now() - started
+
+    return replace(method, solve=solve)
+
+
+def counted(model: LatentModel, passes: Passes, tick: Callable[[], None]) -> LatentModel:
+    """The model, counting. A backward pass is one gradient that arrives at the denoiser's input."""
+
+    def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+        passes.unet_forward += 1
+        tick()
+        if z.requires_grad and torch.is_grad_enabled():
+            z = z.view_as(z)  # a node of its own, which sees only what comes through the denoiser
+            z.register_hook(backward)
+        return model.denoise(z, sigma)
+
+    def backward(_: Tensor) -> None:
+        passes.unet_backward += 1
+
+    def encode(x: Tensor) -> Tensor:
+        passes.encoder += 1
+        return model.encode(x)
+
+    def decode(z0: Tensor) -> Tensor:
+        passes.decoder += 1
+        return model.decode(z0)
+
+    return replace(model, denoise=denoise, encode=encode, decode=decode)
+
+
+def now() -> float:
+    """Seconds of a clock, with all work on the device done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

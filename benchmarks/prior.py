@@ -1,0 +1,100 @@
+"""The diffusion prior of a quality run, loaded and run as the nodes do it."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..devkit import DevError
+from ..nodes.loading import PRIORS
+from ..nodes.sampling import make_guider
+from ..nodes.types import pixels_from_image
+from ..operators.measurement import Measurement
+from ..runtime import checks
+from ..runtime.ldm import load_ldm
+from ..runtime.sampler import posterior_sampler, static
+from ..solvers import METHODS, Method
+
+EMBEDDED = PRIORS / "hands64.safetensors"
+SCHEDULER = "ddim_uniform"
+
+
+@dataclass(frozen=True)
+class Prior:
+    """MODEL, VAE and a conditioning that says nothing (None for a model that takes none)."""
+
+    name: str
+    model: ModelPatcher
+    vae: comfy.sd.VAE
+    positive: list | None
+
+    def sigmas(self, steps: int) -> Tensor:
+        """Noise levels from high to zero, as the KSampler node has them."""
+        return comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), SCHEDULER, steps)
+
+    @property
+    def training_sigmas(self) -> Tensor:
+        """The noise levels it was trained on, rising."""
+        return self.model.get_model_object("model_sampling").sigmas
+
+    def sample(self, method: Method, measurement: Measurement, noise: Tensor, steps: int) -> Tensor:
+        """Restored pixels (B, 3, H, W) in [-1, 1], from noise (B, c, h, w) of unit variance."""
+        guider = make_guider(self.model, self.positive, None, 1.0)
+        with registered(method) as name:
+            sampler = posterior_sampler(measurement, self.vae, name, gamma=0.0, omega=0.0)
+            samples = guider.sample(noise, torch.zeros_like(noise), sampler, self.sigmas(steps), disable_pbar=True)
+        return pixels_from_image(self.vae.decode(samples))
+
+    def noise(self, measurement: Measurement, seeds: list[int]) -> Tensor:
+        """The starting noise, each image's from its own seed, as the KSampler node draws it for one image."""
+        empty = torch.zeros(1, *checks.latent_shape(measurement, self.vae)[1:])
+        return torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
+
+
+def load_prior(checkpoint: Path | None) -> Prior:
+    """The embedded prior, a CompVis latent diffusion checkpoint, or one that ComfyUI's own loader knows.
+
+    Raises DevError where the file is missing.
+    """
+    path = checkpoint or EMBEDDED
+    if not path.is_file():
+        raise DevError(f"--checkpoint: {path} does not exist; give a checkpoint file.")
+    try:
+        model, vae = load_ldm(path)
+        positive = None
+    except ValueError as not_ldm:
+        try:
+            model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(
+                str(path), embedding_directory=folder_paths.get_folder_paths("embeddings")
+            )
+        except RuntimeError as error:
+            raise DevError(f"--checkpoint: {not_ldm} ComfyUI's own loader: {error}") from error
+        positive = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    return Prior(path.name, static(model, "model"), vae, positive)
+
+
+@contextlib.contextmanager
+def registered(method: Method) -> Iterator[str]:
+    """A name under which the sampler finds the method."""
+    name = "benchmark"
+    METHODS[name] = method
+    try:
+        yield name
+    finally:
+        del METHODS[name]
+
+
+def image_seed(seed: int, image: str) -> int:
+    """A seed of its own for each image, whatever else is in the batch."""
+    return zlib.crc32(f"{seed} {image}".encode())

@@ -1,0 +1,81 @@
+"""The rows of a quality run as markdown: mean and standard error per task and method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+Row = dict[str, Any]
+METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "residual_ratio": ("residual", 2)}
+PASSES = ("unet_forward", "unet_backward", "decoder", "encoder")
+HEADER = ("method", "steps", *(title for title, _ in METRICS.values()), "U-Net", "backward", "D", "E", "s", "n")
+
+
+def report(document: dict[str, Any]) -> str:
+    """The whole file: what it was measured on, a table per task and noise level, and what the columns mean."""
+    rows = document["rows"]
+    facts = "; ".join(f"{name} {value}" for name, value in document["setting"].items())
+    versions = ", ".join(f"{name} {value}" for name, value in document["versions"].items())
+    parts = [f"# Quality of restorations\n\n{facts}; {versions}.", LEGEND]
+    for task, sigma_y in groups(rows, "task", "sigma_y"):
+        here = [row for row in rows if (row["task"], row["sigma_y"]) == (task, sigma_y)]
+        pinv = mean_and_error([row["psnr_pinv"] for row in here], 2)
+        title = f"## {task}, sigma_y {sigma_y:g}\n\nPSNR of A^+ y: {pinv}"
+        parts.append(f"{title}\n\n{table(here)}")
+    return "\n\n".join(parts) + "\n"
+
+
+LEGEND = """Mean ± standard error over n (images x seeds). PSNR in dB; LPIPS with AlexNet; residual is
+||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise. Per image: forward and backward passes of
+the U-Net, forward passes of decoder (D) and encoder (E) while sampling, and seconds of sampling."""
+
+
+def table(rows: list[Row]) -> str:
+    """One markdown table, a line per method, steps and parameters, in the order of the rows."""
+    lines = [HEADER, ["---"] + ["--:"] * (len(HEADER) - 1)]
+    keyed = [{**row, "parameters": parameters(row)} for row in rows]
+    for method, steps, values in groups(keyed, "method", "steps", "parameters"):
+        here = [row for row in keyed if (row["method"], row["steps"], row["parameters"]) == (method, steps, values)]
+        several = len(groups([row for row in keyed if row["method"] == method], "parameters")) > 1
+        lines.append([f"{method} ({values})" if several else method, str(steps), *cells(here)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cells(rows: list[Row]) -> list[str]:
+    """The numbers of one line."""
+    metrics = [mean_and_error([row[name] for row in rows], digits) for name, (_, digits) in METRICS.items()]
+    passes = [number(mean([row["nfe"][name] for row in rows]), 0) for name in PASSES]
+    failed = sum(row["psnr"] is None for row in rows)
+    count = f"{len(rows)}" + (f", {failed} failed" if failed else "")
+    return [*metrics, *passes, number(mean([row["seconds"] for row in rows]), 2), count]
+
+
+def parameters(row: Row) -> str:
+    """A row's parameters as one would type them."""
+    return " ".join(f"{name}={value}" for name, value in row["parameters"].items())
+
+
+def groups(rows: list[Row], *names: str) -> list[tuple]:
+    """The different values of these fields, in the order of the rows."""
+    return list(dict.fromkeys(tuple(row[name] for name in names) for row in rows))
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of what is known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def mean_and_error(values: list[float | None], digits: int) -> str:
+    """Mean ± standard error of what is known; the mean alone where there is one value."""
+    known = [value for value in values if value is not None]
+    centre = mean(known)
+    if len(known) < 2:
+        return number(centre, digits)
+    variance = sum((value - centre) ** 2 for value in known) / (len(known) - 1)
+    return f"{number(centre, digits)} ± {number(math.sqrt(variance / len(known)), digits)}"
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
