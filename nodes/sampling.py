@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..runtime import checks
 from ..runtime.ldm import LDMModel
-from ..runtime.sampler import Report, posterior_sampler, static
+from ..runtime.sampler import Report, find_method, posterior_sampler, static
 from ..solvers import METHODS, Step
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels
 
@@ -32,8 +32,7 @@ METHOD = io.Combo.Input(
     "method",
     options=list(METHODS),
     default="PSLD",
-    tooltip="PSLD: data and gluing. GML-DPS: data and autoencoder fixed point. LDPS: data only. "
-    "PSLD reference: the authors' update, for comparison.",
+    tooltip="\n".join(f"{name}: {method.description}." for name, method in METHODS.items()),
 )
 
 
@@ -107,9 +106,10 @@ class PSLDKSampler(io.ComfyNode):
         cls, model, vae, measurement, seed, steps, cfg, scheduler, gamma, omega, method, positive=None, negative=None
     ) -> io.NodeOutput:
         check_choices(steps, scheduler)
-        model = static(model, "model")
+        solver = find_method(method)
+        model = static(model, "model") if solver.through_denoiser else model
         checks.check_pair(model, vae)
-        checks.check_measurement(measurement, vae)
+        checks.check_measurement(measurement, vae, solver)
         guider = make_guider(model, positive, negative, cfg)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
 

@@ -151,6 +151,20 @@ class LinearOperator(Operator):
 class SpectralOperator(LinearOperator):
     """A linear operator A = U S V^T whose singular value decomposition is at hand."""
 
+    def spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        """V gain(S) U^T y: (B, *measurement_shape) -> (B, C, H, W)."""
+        return self._spectral(self._measurement(y), gain)
+
+    def filter(self, x: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        """V gain(S) V^T x of an image x, whose part in the null space of A is multiplied by gain(0)."""
+        x = self._image(x)
+        unseen = gain(x.new_zeros(()))
+
+        def correction(s: Tensor) -> Tensor:
+            return torch.where(s > 0, gain(s) - unseen, 0) / torch.where(s > 0, s, 1)
+
+        return unseen * x + self._spectral(self._forward(x), correction)
+
     @abstractmethod
     def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
         """V gain(S) U^T y; `gain` maps singular values, broadcastable to (B, C, ., .), to the factors to apply."""

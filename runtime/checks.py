@@ -8,7 +8,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
+from ..operators import nonlinear_part
 from ..operators.measurement import Measurement
+from ..solvers import METHODS, Method
 from .codec import spatial_factor
 
 
@@ -27,13 +29,14 @@ def check_pair(model: ModelPatcher, vae: VAE) -> None:
         )
 
 
-def check_measurement(measurement: Measurement, vae: VAE) -> None:
-    """The image behind the measurement must be one that the VAE can encode, and the operator a linear one."""
+def check_measurement(measurement: Measurement, vae: VAE, solver: Method) -> None:
+    """The image behind the measurement must be one that the VAE can encode, the operator one for the solver."""
     channels, height, width = measurement.operator.image_shape
-    if not measurement.operator.linear:
+    if solver.linear_only and not measurement.operator.linear:
+        able = ", ".join(name for name, method in METHODS.items() if not method.linear_only)
         raise ValueError(
-            f"measurement: {type(measurement.operator).__name__} is not linear, and PSLD needs a linear operator; "
-            "choose another operator."
+            f"measurement: {nonlinear_part(measurement.operator)} is not linear, and this method needs a linear "
+            f"operator; choose another operator, or one of the methods {able}."
         )
     if channels != 3:
         raise ValueError(f"measurement: its image has {channels} channel(s), the VAE needs 3; measure an RGB image.")

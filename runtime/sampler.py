@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -15,7 +16,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from ..solvers import METHODS, GradientError, LatentModel, Step
+from ..solvers import METHODS, GradientError, LatentModel, Method, Step
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
@@ -41,13 +42,14 @@ def posterior_sampler(
 ) -> KSAMPLER:
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
-    gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C).
+    gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C), for the
+        methods that have them.
     on_step: called after each step beside ComfyUI's own callback.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
-    if method not in METHODS:
-        raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}; choose one of these.")
-    vae_patcher = static(vae.patcher, "vae")
+    solver = find_method(method)
+    weights = {name: value for name, value in dict(gamma=gamma, omega=omega).items() if name in solver.parameters}
+    vae_patcher = static(vae.patcher, "vae") if solver.through_decoder else vae.patcher
     report = report if report is not None else Report(method)
 
     def sample(
@@ -55,20 +57,21 @@ def posterior_sampler(
     ) -> Tensor:
         guider = model.inner_model
         patcher: ModelPatcher = guider.model_patcher
-        refuse_dynamic(patcher)
         checks.check_pair(patcher, vae)
-        checks.check_measurement(measurement, vae)
+        checks.check_measurement(measurement, vae, solver)
         checks.check_latent(x, measurement, vae)
         checks.check_sigmas(sigmas)
-        checks.check_differentiable(patcher)
+        if solver.through_denoiser:
+            refuse_dynamic(patcher)
+            checks.check_differentiable(patcher)
+            use_differentiable_attention(extra_args["model_options"])
 
-        keep_loaded(guider, vae_patcher, vae, x)
-        use_differentiable_attention(extra_args["model_options"])
-        modules = [guider.inner_model, vae_patcher.model, *(m.model for m in guider.loaded_models)]
-        with differentiable(modules):
+        keep_loaded(guider, vae_patcher, vae, x, solver)
+        with gradients(solver, guider, vae_patcher):
             device = x.device
             own_inpainting_inputs(model, extra_args, device)
-            latent = latent_model(model, Codec(vae, vae_patcher.model, guider.inner_model), extra_args, report)
+            codec = Codec(vae, vae_patcher.model, guider.inner_model)
+            latent = latent_model(model, codec, extra_args, report, solver.through_denoiser)
             started = time.perf_counter()
 
             def after_step(step: Step) -> None:
@@ -80,7 +83,7 @@ def posterior_sampler(
 
             try:
                 z, levels = own(x, device), own(sigmas, device)
-                return METHODS[method](latent, measurement.to(device), z, levels, gamma, omega, after_step)
+                return solver.solve(latent, measurement.to(device), z, levels, **weights, callback=after_step)
             except RuntimeError as error:
                 if not lacks_gradient(error):
                     raise
@@ -93,19 +96,42 @@ def posterior_sampler(
     return KSAMPLER(sample)
 
 
-def latent_model(model: KSamplerX0Inpaint, codec: Codec, extra_args: dict, report: Report) -> LatentModel:
+def find_method(name: str) -> Method:
+    """Values that come over the API are not checked by the server."""
+    if name not in METHODS:
+        raise ValueError(f"method: {name!r} is not one of {', '.join(METHODS)}; choose one of these.")
+    return METHODS[name]
+
+
+def gradients(solver: Method, guider: object, vae_patcher: ModelPatcher) -> AbstractContextManager:
+    """The autograd mode a solver needs: through U-Net and VAE, through the VAE alone, or plain inference."""
+    if not solver.differentiable:
+        return torch.inference_mode()
+    unet = [guider.inner_model, *(m.model for m in guider.loaded_models)] if solver.through_denoiser else []
+    return differentiable([*unet, vae_patcher.model])
+
+
+def latent_model(
+    model: KSamplerX0Inpaint, codec: Codec, extra_args: dict, report: Report, through_denoiser: bool
+) -> LatentModel:
     """The three callables of the solvers, over what ComfyUI hands to a sampler."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
 
-    def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+    def predict(z: Tensor, sigma: Tensor) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         report.nfe += 1
         return model(z, sigma.expand(len(z)), **extra_args)
 
-    def scale(sigma: Tensor) -> Tensor:
-        return ((1 - sigma) ** 2 + sigma**2).sqrt() if flow else (1 + sigma**2).sqrt()
+    def predict_without_graph(z: Tensor, sigma: Tensor) -> Tensor:
+        with torch.inference_mode():  # as in the executor, whose weights the U-Net then keeps
+            z0_hat = predict(z, sigma)
+        return z0_hat.clone()  # outside that mode, where a decoder's graph may save it
 
-    return LatentModel(denoise, codec.encode, codec.decode, scale)
+    def signal(sigma: Tensor) -> Tensor:
+        return 1 - sigma if flow else torch.ones_like(sigma)
+
+    denoise = predict if through_denoiser else predict_without_graph
+    return LatentModel(denoise, codec.encode, codec.decode, signal)
 
 
 def lacks_gradient(error: RuntimeError) -> bool:
@@ -123,20 +149,22 @@ def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: to
         extra_args["denoise_mask"] = own(extra_args["denoise_mask"], device)
 
 
-def keep_loaded(guider: object, vae_patcher: ModelPatcher, vae: VAE, x: Tensor) -> None:
-    """Loads the VAE beside the models of the running sampler and makes room for the saved activations.
+def keep_loaded(guider: object, vae_patcher: ModelPatcher, vae: VAE, x: Tensor, solver: Method) -> None:
+    """Loads the VAE beside the models of the running sampler and makes room for their activations.
 
     Done here, not by an additional model on the patcher, so that it serves foreign sampler nodes too.
     """
     _, _, height, width = x.shape
     factor = checks.spatial_factor(vae)
-    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
-    needed = guider.inner_model.memory_required(list(x.shape)) + len(x) * (
+    unet_memory = guider.inner_model.memory_required(list(x.shape))
+    vae_memory = len(x) * (
         vae.memory_used_decode((1, x.shape[1], height, width), vae.vae_dtype)
         + vae.memory_used_encode((1, 3, height * factor, width * factor), vae.vae_dtype)
     )
+    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
+    needed = unet_memory * (3 if solver.through_denoiser else 1) + vae_memory * (3 if solver.through_decoder else 1)
     models = [guider.model_patcher, vae_patcher, *guider.loaded_models]
-    comfy.model_management.load_models_gpu(models, memory_required=3 * needed)
+    comfy.model_management.load_models_gpu(models, memory_required=needed)
 
 
 def static(patcher: ModelPatcher, name: str) -> ModelPatcher:

@@ -1,15 +1,54 @@
 """Solvers: pure torch over three callables (denoise, encode, decode), no ComfyUI."""
 
-from .latent import LatentModel, Step
+from .ddrm import ddrm
+from .latent import LatentModel, NoiseSource, Step
+from .latent_daps import latent_daps
+from .local_map import local_map
+from .method import Method
+from .mmps import mmps
+from .proximal_gluing import proximal_gluing
 from .psld import GradientError, gml_dps, ldps, psld
 from .reference import psld_reference
+from .resample import resample
 
 METHODS = {
-    "PSLD": psld,
-    "GML-DPS": gml_dps,
-    "LDPS": ldps,
-    "PSLD reference": psld_reference,
+    "PSLD": Method(psld, "gradients of the data and of the gluing", True, True),
+    "GML-DPS": Method(
+        gml_dps, "gradients of the data and of the autoencoder's fixed point", True, True, linear_only=False
+    ),
+    "LDPS": Method(ldps, "gradient of the data alone; DPS on a pixel-space model", True, True, linear_only=False),
+    "PSLD reference": Method(psld_reference, "the authors' update, for comparison", True, True),
+    "Proximal gluing": Method(proximal_gluing, "the gluing as a fixed point: no gradients, memory of plain sampling"),
+    "Local MAP": Method(
+        local_map,
+        "most likely latent at each level, by gradients of the decoder",
+        through_decoder=True,
+        linear_only=False,
+    ),
+    "ReSample": Method(resample, "hard data consistency, then stochastic resampling", through_decoder=True),
+    "LatentDAPS": Method(
+        latent_daps, "decoupled annealing with Langevin dynamics", through_decoder=True, linear_only=False
+    ),
+    "MMPS": Method(mmps, "moment matching by second-order Tweedie", True, True, linear_only=False),
+    "DDRM": Method(ddrm, "spectral restoration, for pixel-space models and operators with a known SVD"),
 }
-"""Every solver by the name a user picks; all take (model, measurement, z, sigmas, gamma, omega, callback)."""
+"""Every solver by the name a user picks."""
 
-__all__ = ["METHODS", "GradientError", "LatentModel", "Step", "gml_dps", "ldps", "psld", "psld_reference"]
+__all__ = [
+    "METHODS",
+    "GradientError",
+    "LatentModel",
+    "Method",
+    "NoiseSource",
+    "Step",
+    "ddrm",
+    "gml_dps",
+    "latent_daps",
+    "ldps",
+    "local_map",
+    "mmps",
+    "proximal_gluing",
+    "psld",
+    "psld_reference",
+    "resample",
+]

@@ -1,7 +1,8 @@
-"""How every solver sees a latent diffusion model, and the DDIM step between noise levels."""
+"""How every solver sees a latent diffusion model, and the moves between noise levels that they share."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,9 +17,8 @@ class LatentModel:
 
     denoise(z, sigma): z0_hat = E[z0 | z], Tweedie's estimate; sigma is the 0-d noise level of the sampler.
     encode(x), decode(z0): the autoencoder E and D; E gives the mean of its posterior, D is not clamped.
-    scale(sigma): standard deviation of a unit-variance latent at sigma, as the model holds it: sqrt(1 + sigma^2) for
-        variance-exploding latents (ComfyUI's eps and v models), sqrt((1 - sigma)^2 + sigma^2) for flow models.
-        z / scale(sigma) is the variance-preserving latent in which the paper writes its gradients.
+    signal(sigma): what is left of z0 in z = signal z0 + sigma noise: 1 for variance-exploding latents (ComfyUI's eps
+        and v models), 1 - sigma for flow models.
 
     A pixel-space model is the case encode = decode = identity.
     """
@@ -26,7 +26,15 @@ class LatentModel:
     denoise: Callable[[Tensor, Tensor], Tensor]
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
-    scale: Callable[[Tensor], Tensor] = lambda sigma: (1 + sigma**2).sqrt()
+    signal: Callable[[Tensor], Tensor] = torch.ones_like
+
+    def scale(self, sigma: Tensor) -> Tensor:
+        """Standard deviation of z for a z0 of unit variance: z / scale is variance preserving, as papers write z."""
+        return torch.hypot(self.signal(sigma), sigma)
+
+    def spread(self, sigma: Tensor) -> Tensor:
+        """Standard deviation of z0 given z, if z0 were standard normal: how far z0_hat may be from z0, at most 1."""
+        return sigma / self.scale(sigma)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,46 @@ def ddim_step(z: Tensor, z0_hat: Tensor, sigma: Tensor, sigma_next: Tensor) -> T
     return z0_hat + (sigma_next / sigma) * (z - z0_hat)
 
 
+def predicted_noise(model: LatentModel, z: Tensor, z0_hat: Tensor, sigma: Tensor) -> Tensor:
+    """The noise of z = signal z0_hat + sigma noise."""
+    return (z - model.signal(sigma) * z0_hat) / sigma
+
+
+def diffuse(model: LatentModel, z0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """z0 at noise level sigma."""
+    return model.signal(sigma) * z0 + sigma * noise
+
+
+def mix_noise(old: Tensor, fresh: Tensor, eta: float) -> Tensor:
+    """Unit-variance noise, of which fresh noise makes the part eta: 0 none, 1 all."""
+    return (1 - eta**2) ** 0.5 * old + eta * fresh
+
+
 def norms(x: Tensor) -> Tensor:
     """Euclidean norm of each sample, shape (B,); its gradient at zero is zero."""
     return torch.linalg.vector_norm(x.flatten(1), dim=1)
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ..., 1), to multiply each sample of `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+class NoiseSource:
+    """Fresh standard normal noise for a run that starts at z (B, c, h, w), with no seed to pass.
+
+    Each sample has a generator of its own, seeded by the signs of its starting latent: the same start gives the same
+    noise, alone or in a batch, on every device, and rounding of z changes nothing.
+    """
+
+    def __init__(self, z: Tensor) -> None:
+        self.generators = [torch.Generator().manual_seed(sign_hash(sample)) for sample in z]
+
+    def like(self, x: Tensor) -> Tensor:
+        """Noise of the shape, dtype and device of x (B, ...)."""
+        return torch.stack([torch.randn(x.shape[1:], generator=generator) for generator in self.generators]).to(x)
+
+
+def sign_hash(z: Tensor) -> int:
+    """64 bits of the SHA-256 of which entries are positive."""
+    return int.from_bytes(hashlib.sha256((z > 0).cpu().numpy().tobytes()).digest()[:8], "little")

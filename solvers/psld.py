@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from .data import excess, noise_cutoff
 from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -28,8 +29,9 @@ def psld(
     measurement: Measurement,
     z: Tensor,
     sigmas: Tensor,
-    gamma: float,
-    omega: float,
+    *,
+    gamma: float = 0.1,
+    omega: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:
     """Posterior sampling with latent diffusion: from noise z (B, c, h, w) at sigmas[0] down to sigmas[-1]."""
@@ -47,8 +49,9 @@ def gml_dps(
     measurement: Measurement,
     z: Tensor,
     sigmas: Tensor,
-    gamma: float,
-    omega: float,
+    *,
+    gamma: float = 0.1,
+    omega: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:
     """Goodness modified latent DPS: z0_hat is drawn to the fixed points of the autoencoder."""
@@ -65,11 +68,11 @@ def ldps(
     measurement: Measurement,
     z: Tensor,
     sigmas: Tensor,
-    gamma: float,
-    omega: float,
+    *,
+    omega: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latent DPS: the data term alone; gamma is not used. On a pixel-space model this is DPS."""
+    """Latent DPS: the data term alone. On a pixel-space model (E = D = identity) this is DPS (Chung et al. 2023)."""
 
     def loss(z0_hat: Tensor, x0_hat: Tensor) -> Tensor:
         return omega * excess(measurement.residual(x0_hat), measurement)
@@ -94,16 +97,6 @@ def guided_ddim(model: LatentModel, z: Tensor, sigmas: Tensor, loss: Loss, callb
         if callback is not None:
             callback(Step(i, sigma, z.detach(), z0_hat.detach(), x0_hat.detach()))
     return z.detach()
-
-
-def excess(residual: Tensor, measurement: Measurement) -> Tensor:
-    """By how much the norm of each sample's residual is above the noise level, shape (B,)."""
-    return torch.relu(norms(residual) - measurement.noise_level)
-
-
-def noise_cutoff(measurement: Measurement) -> float:
-    """Relative singular value below which a measured component drowns in noise and is left to the prior."""
-    return max(1e-3, 2 * measurement.sigma_y)
 
 
 class GradientError(RuntimeError):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..operators.measurement import Measurement
-from .latent import Callback, LatentModel
+from .latent import Callback, LatentModel, NoiseSource
 from .psld import guided_ddim
 
 
@@ -22,14 +22,14 @@ def psld_reference(
     measurement: Measurement,
     z: Tensor,
     sigmas: Tensor,
-    gamma: float,
-    omega: float,
+    *,
+    gamma: float = 0.1,
+    omega: float = 1.0,
     callback: Callback | None = None,
-    seed: int = 0,
 ) -> Tensor:
-    """The original update, from noise z (B, c, h, w) at sigmas[0] down; seed is that of the fresh noise."""
+    """The original update, from noise z (B, c, h, w) at sigmas[0] down."""
     A, y = measurement.operator, measurement.y
-    generator = torch.Generator().manual_seed(seed)
+    noise = NoiseSource(z)
     per_step = (len(sigmas) - 1) / 1000  # undoes the scaling by the number of steps
 
     def transpose(y: Tensor) -> Tensor:
@@ -37,8 +37,7 @@ def psld_reference(
 
     def loss(z0_hat: Tensor, x0_hat: Tensor) -> Tensor:
         y_hat = A(x0_hat)
-        noise = torch.randn(y_hat.shape, generator=generator, dtype=y.dtype).to(y)
-        data = torch.linalg.vector_norm(y_hat + measurement.sigma_y * noise - y)
+        data = torch.linalg.vector_norm(y_hat + measurement.sigma_y * noise.like(y_hat) - y)
         glued = transpose(y) + x0_hat - transpose(y_hat)
         gluing = torch.linalg.vector_norm(model.encode(glued) - z0_hat)
         return per_step * (gamma * gluing + omega * data)[None]

@@ -1,0 +1,35 @@
+"""What solvers know of a measurement beyond its residual: how far to trust it, and where to start from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from .latent import LatentModel, norms
+
+SIGMA_FLOOR = 1e-3
+"""Below the rounding of 8-bit images (2 / 255 / sqrt(12) = 2e-3) a closer fit gains nothing and costs conditioning."""
+
+
+def noise_std(measurement: Measurement) -> float:
+    """sigma_y for quotients, above zero also where the measurement is free of noise."""
+    return max(measurement.sigma_y, SIGMA_FLOOR)
+
+
+def noise_cutoff(measurement: Measurement) -> float:
+    """Relative singular value below which a measured component drowns in noise and is left to the prior."""
+    return max(1e-3, 2 * measurement.sigma_y)
+
+
+def excess(residual: Tensor, measurement: Measurement) -> Tensor:
+    """By how much the norm of each sample's residual is above the noise level, shape (B,)."""
+    return torch.relu(norms(residual) - measurement.noise_level)
+
+
+def start_at_pinv(model: LatentModel, measurement: Measurement, z: Tensor, sigma: Tensor) -> Tensor:
+    """Noise z at level sigma -> E(A^+ y) under that noise; z itself where A is not linear and has no A^+."""
+    if not measurement.operator.linear:
+        return z
+    x = measurement.operator.pinv(measurement.y, rcond=noise_cutoff(measurement))
+    return z + model.signal(sigma) * model.encode(x.clamp(-1, 1))

@@ -1,0 +1,92 @@
+"""The measurement as a function of the latent, h(z0) = A D(z0), linearised where a solver stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from .latent import LatentModel, norms, per_sample
+from .psld import GradientError
+
+REACH = 0.05
+"""Length of a difference step, in standard deviations of the latent: h is smooth on it, and its rounding is small."""
+
+LinearMap = Callable[[Tensor], Tensor]
+
+
+class Linearised:
+    """h(z0 + u) = h(z0) + J u + ..., around z0 (B, c, h, w). A may be non-linear; every sample is on its own.
+
+    J^T is back-propagation through the decoder. J is a difference of two decodings: forward-mode and double
+    backward would be exact, but the fused attention kernels in decoders have neither.
+    """
+
+    def __init__(self, model: LatentModel, measurement: Measurement, z0: Tensor) -> None:
+        self.model, self.measurement = model, measurement
+        self.z0 = z0.detach().requires_grad_()
+        with torch.enable_grad():
+            x0 = model.decode(self.z0)
+            self.graph = self._measure(x0)
+        self.x0, self.value = x0.detach(), self.graph.detach()
+
+    def forward(self, u: Tensor) -> Tensor:
+        """J u: (B, c, h, w) -> (B, *measurement_shape)."""
+        length = REACH * u[0].numel() ** 0.5 / norms(u).clamp(min=torch.finfo(u.dtype).tiny)
+        with torch.no_grad():
+            moved = self._measure(self.model.decode(self.z0 + per_sample(length, u) * u))
+        return (moved - self.value) / per_sample(length, moved)
+
+    def transpose(self, v: Tensor) -> Tensor:
+        """J^T v: (B, *measurement_shape) -> (B, c, h, w). GradientError if it is not finite."""
+        (u,) = torch.autograd.grad(self.graph, self.z0, v, retain_graph=True)
+        if not torch.isfinite(u).all():
+            raise GradientError("the gradient through the decoder is not finite")
+        return u
+
+    def _measure(self, x: Tensor) -> Tensor:
+        operator = self.measurement.operator
+        return operator.restrict(operator(x))
+
+
+def posterior_mean(h: Linearised, covariance: LinearMap, sigma_y: float, iterations: int) -> Tensor:
+    """Mean of z0 given y for z0 ~ N(h.z0, V): z0 + V J^T (sigma_y^2 I + J V J^T)^-1 (y - h(z0)).
+
+    covariance: v -> V v. The system is solved by so many iterations of conjugate gradients.
+    """
+
+    def system(v: Tensor) -> Tensor:
+        return sigma_y**2 * v + h.forward(covariance(h.transpose(v)))
+
+    v = conjugate_gradients(system, h.measurement.residual(h.x0), iterations)
+    return h.z0.detach() + covariance(h.transpose(v))
+
+
+def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor:
+    """About system^-1 b, each sample for itself; one whose curvature is not positive stays where it is."""
+    v, r, p = torch.zeros_like(b), b, b
+    rr = dot(r, r)
+    smallest = torch.finfo(b.dtype).eps ** 2 * rr
+    for _ in range(iterations):
+        q = system(p)
+        curvature = dot(p, q)
+        going = (rr > smallest) & (curvature > 0)
+        step = torch.where(going, rr / curvature, 0)
+        v, r = v + step * p, r - step * q
+        rr, previous = torch.where(going, dot(r, r), 0), rr
+        p = r + torch.where(going, rr / previous, 0) * p
+    return v
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each sample, (B, 1, ..., 1)."""
+    return per_sample((a * b).flatten(1).sum(1), a)
+
+
+def largest_gain(h: Linearised, u: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """The largest singular value of J, (B,), by power iteration from u (B, c, h, w); and its direction."""
+    for _ in range(iterations):
+        u = h.transpose(h.forward(u / per_sample(norms(u), u)))
+    return norms(u).sqrt(), u

@@ -1,0 +1,38 @@
+"""What a user and the runtime need to know of a solver."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver with what it demands of model and measurement.
+
+    solve: (model, measurement, z, sigmas, *, its parameters, callback) -> z.
+    description: one sentence for a tooltip.
+    through_denoiser, through_decoder: whether it needs gradients through the U-Net, through the VAE's decoder (and
+        encoder). Without either it runs in the memory of plain sampling, with any attention kernel and fp8.
+    linear_only: whether the operator must have an adjoint.
+    """
+
+    solve: Callable[..., Tensor]
+    description: str
+    through_denoiser: bool = False
+    through_decoder: bool = False
+    linear_only: bool = True
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether any gradient is needed."""
+        return self.through_denoiser or self.through_decoder
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Its own parameters and their defaults."""
+        signature = inspect.signature(self.solve).parameters.values()
+        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "callback"}

@@ -1,0 +1,54 @@
+"""Proximal gluing: PSLD's gluing condition (Rout et al. 2023, eq. 9) as a fixed point, with no gradient at all.
+
+PSLD asks that z0_hat be the code of the glued image A^+ y + (I - A^+ A) D(z0_hat), and walks there by back-propagation.
+Here one goes there at each noise level, and renoises:
+
+    x_hat = D(z0_hat)
+    x'    = argmin_x || A x - y ||^2 / sigma_y^2 + || x - x_hat ||^2 / rho^2       rho = c * how far z0_hat may be off
+    z0'   = z0_hat + E(x') - E(x_hat)                                             the VAE's own error cancels
+    z     = z0' noised to the next level, by fresh noise and by the predicted one
+
+Without noise x' is the glued image itself, and the proximal step a projection: hence the name. For E = D = I this is
+DiffPIR (Zhu et al. 2023), which alternates the same two steps in pixel space.
+One U-Net, one decoder and two encoder passes a step, in the memory of plain sampling.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..operators.measurement import Measurement
+from .data import noise_std, start_at_pinv
+from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
+
+
+@torch.no_grad()
+def proximal_gluing(
+    model: LatentModel,
+    measurement: Measurement,
+    z: Tensor,
+    sigmas: Tensor,
+    *,
+    c: float = 1.0,
+    eta: float = 1.0,
+    callback: Callback | None = None,
+) -> Tensor:
+    """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y).
+
+    c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
+    eta: share of fresh noise in each renoising, 0 to 1.
+    """
+    A, y = measurement.operator, measurement.y
+    noise = NoiseSource(z)
+    z = start_at_pinv(model, measurement, z, sigmas[0])
+    for i, sigma, sigma_next in noise_levels(sigmas):
+        z0_hat = model.denoise(z, sigma)
+        x0_hat = model.decode(z0_hat)
+        glued = A.prox(x0_hat, y, (c * model.spread(sigma) / noise_std(measurement)) ** 2)
+        z0 = z0_hat + model.encode(glued) - model.encode(x0_hat)
+        predicted = predicted_noise(model, z, z0_hat, sigma)
+        z = diffuse(model, z0, mix_noise(predicted, noise.like(z), eta), sigma_next)
+        if callback is not None:
+            callback(Step(i, sigma, z, z0_hat, x0_hat))
+    return z
