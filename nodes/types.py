@@ -54,7 +54,9 @@ def check_image(image: Tensor, name: str = "image") -> None:
 
 
 def image_from_pixels(pixels: Tensor) -> Tensor:
-    """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1], clamped, float32 on the CPU."""
+    """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1], clamped, float32 on the CPU; grey as RGB, which Save Image needs."""
+    if pixels.shape[1] == 1:
+        pixels = pixels.expand(-1, 3, -1, -1)
     precise = pixels.cpu() if pixels.dtype == torch.float64 else pixels.float().cpu()
     return ((precise + 1) / 2).float().clamp(0, 1).movedim(1, -1).contiguous()
 
@@ -69,7 +71,7 @@ def linear(operator: operators.Operator, name: str = "operator") -> operators.Li
     """The operator itself. ValueError, naming the input, where it is not linear."""
     if not operator.linear:
         raise ValueError(
-            f"{name}: {type(operator).__name__} is not linear, so it has no adjoint and no pseudo-inverse; "
+            f"{name}: {operators.nonlinear_part(operator)} is not linear, so it has no adjoint and no pseudo-inverse; "
             "connect a linear operator."
         )
     return operator

@@ -38,7 +38,8 @@ def find_lines(
     chosen = {"dark": [dark], "bright": [bright], "both": [dark, bright]}[tone]
     found = torch.zeros_like(dark)
     for marked in chosen:
-        found |= stripes(marked, max_width) | long_parts(marked & ~wide_areas(marked, max_width), min_length)
+        parts = long_parts(marked & ~wide_areas(marked, max_width), min_length)
+        found |= stripes(marked, max_width) | (dilate(parts, max_width) & marked)  # crossings count as wide areas
     return dilate(found, grow)
 
 
