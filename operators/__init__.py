@@ -3,7 +3,7 @@
 from .base import DEFAULT_RCOND, LinearOperator, Operator, SpectralOperator
 from .blur import AnisotropicBlur, Blur, DefocusBlur, GaussianBlur, LineBlur, MotionBlur, UniformBlur
 from .colour import BayerMosaic, ChannelMix, Greyscale
-from .compose import Compose, Stack
+from .compose import Compose, Stack, nonlinear_part
 from .hadamard import CompressedSensing
 from .masks import (
     Denoise,
@@ -72,4 +72,5 @@ __all__ = [
     "SuperResolution",
     "UniformBlur",
     "estimate_sigma",
+    "nonlinear_part",
 ]

@@ -150,6 +150,13 @@ class Chain(Operator):
         return reduce(lambda v, part: part._forward(v), self.parts, x)
 
 
+def nonlinear_part(operator: Operator) -> str:
+    """The class of what makes an operator non-linear: its name, for messages."""
+    if isinstance(operator, Chain):
+        return nonlinear_part(next(part for part in operator.parts if not part.linear))
+    return type(operator).__name__
+
+
 class Stack(LinearOperator):
     """Several linear measurements of one image; y is their flat vectors end to end, (m_1 + m_2 + ...,)."""
 
