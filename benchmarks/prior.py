@@ -48,6 +48,7 @@ class Prior:
         """The noise levels it was trained on, rising."""
         return self.model.get_model_object("model_sampling").sigmas
 
+    @torch.inference_mode()  # as the executor runs nodes
     def sample(self, method: Method, measurement: Measurement, noise: Tensor, steps: int) -> Tensor:
         """Restored pixels (B, 3, H, W) in [-1, 1], from noise (B, c, h, w) of unit variance."""
         guider = make_guider(self.model, self.positive, None, 1.0)
@@ -62,6 +63,7 @@ class Prior:
         return torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
 
 
+@torch.inference_mode()
 def load_prior(checkpoint: Path | None) -> Prior:
     """The embedded prior, a CompVis latent diffusion checkpoint, or one that ComfyUI's own loader knows.
 

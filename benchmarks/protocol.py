@@ -103,27 +103,29 @@ def measure(job: Job, prior: Prior, checkout: reference.Checkout | None, gallery
     seeds = [image_seed(job.seed, image.name) for image in job.images]
     A = job.task.bind(truth.shape[-1], job.seed)
     method, operator = candidates.build(job.candidate, prior, checkout, job.task, A, job.sigma_y)
-    told = Measurement(noisy(A(truth), job.sigma_y, seeds), A, job.sigma_y)
-    theirs = Measurement(A.restrict(noisy(operator(truth), job.sigma_y, seeds)), A, job.sigma_y)
+    ours, told = (
+        Measurement(by.restrict(noisy(by(truth), job.sigma_y, seeds)), A, job.sigma_y) for by in (A, operator)
+    )
     cost = Cost()
-    metered_method = metered(method, job.parameters, cost, lambda: bar.set_postfix(NFE=cost.passes.unet_forward))
+    method = metered(method, job.parameters, cost, lambda: bar.set_postfix(NFE=cost.passes.unet_forward))
     try:
-        x = prior.sample(metered_method, theirs, prior.noise(told, seeds), job.candidate.steps)
+        x = prior.sample(method, told, prior.noise(told, seeds), job.candidate.steps)
     except RuntimeError as error:
         if not isinstance(error.__cause__, GradientError):
             raise
         x = torch.full_like(truth, math.nan)
-    pinv = A.pinv(told.y, rcond=noise_cutoff(told))
-    residual = A.restrict(theirs.y - operator(x)).flatten(1).norm(dim=1)
+    pinv = A.pinv(ours.y, rcond=noise_cutoff(ours))
+    residual = A.restrict(told.y - operator(x)).flatten(1).norm(dim=1)
     columns = compare(x, truth) | {
         "psnr_pinv": [psnr(a[None], b[None]) for a, b in zip(pinv, truth, strict=True)],
         "residual_ratio": (residual / told.noise_level).tolist() if job.sigma_y else [None] * len(truth),
     }
+    spent = {name: round(getattr(cost, name) / len(truth), 4) for name in ("seconds", "cpu_seconds")}
     rows = []
     for i, image in enumerate(job.images):
         numbers = {name: finite(values[i]) for name, values in columns.items()}
-        rows.append(job.row(image) | {"nfe": asdict(cost.passes), "seconds": cost.seconds / len(truth)} | numbers)
-        gallery.keep(rows[-1], image, told.y[i : i + 1], pinv[i : i + 1], A, x[i : i + 1])
+        rows.append(job.row(image) | {"nfe": asdict(cost.passes)} | spent | numbers)
+        gallery.keep(rows[-1], image, ours.y[i : i + 1], pinv[i : i + 1], A, x[i : i + 1])
     return rows
 
 

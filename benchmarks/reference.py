@@ -27,7 +27,7 @@ from ..operators import GaussianBlur, InpaintMask, LinearOperator, SuperResoluti
 from ..operators.blur import CircularBlur
 from ..operators.measurement import Measurement
 from ..solvers import LatentModel
-from ..solvers.latent import sign_hash
+from ..solvers.latent import Callback, sign_hash
 from .tasks import Task
 
 NAME = "LituRout/PSLD"
@@ -50,7 +50,12 @@ class TheirOperator:
     mask: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.operator.forward(x) if self.mask is None else self.operator.forward(x, mask=self.mask)
+        mask = {} if self.mask is None else {"mask": self.mask}
+        return self.operator.forward(x.to(self.operator.device), **mask).to(x.device)
+
+    def restrict(self, y: Tensor) -> Tensor:
+        """y as it is: its scripts leave the noise in unknown pixels."""
+        return y
 
 
 def open_checkout(path: Path) -> Checkout:
@@ -83,7 +88,7 @@ def search_path(folders: list[Path]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unused_modules() -> Iterator[None]:
-    """Stands in, while it is imported, for what it imports and we never call: plots, and a package of motion kernels."""
+    """Stands in, during the import, for what it imports and we never call: plots, and a package of motion kernels."""
     names = {"matplotlib": {}, "matplotlib.pyplot": {}, "motionblur": {}, "motionblur.motionblur": {"Kernel": Kernel}}
     added = {name: content for name, content in names.items() if name not in sys.modules}
     for name, content in added.items():
@@ -189,20 +194,32 @@ def solver(
         *,
         gamma: float,
         omega: float,
-        **observers: Callable[..., None],
+        callback: Callback | None = None,
     ) -> Tensor:
-        inpainting = operator.mask is not None
-        sampler = checkout.sampler(LookAlike(model, training_sigmas.to(z.device)))
+        z = z / model.scale(sigmas[0])
+        levels = training_sigmas.to(z.device, copy=True)  # no inference tensor, which autograd would refuse
+        sampler = checkout.sampler(LookAlike(model, levels))
+        weights = {"gamma": gamma, "omega": omega}
         with silence(), torch.random.fork_rng():
             torch.manual_seed(sign_hash(z))  # both the noise it ignores at eta = 0 and the one it adds
-            z0, _ = sampler.sample(
-                S=steps, batch_size=len(z), shape=z.shape[1:], x_T=z / model.scale(sigmas[0]), verbose=False,
-                measurements=measurement.y, operator=operator.operator, ip_mask=operator.mask, noiser=noiser,
-                gamma=gamma, omega=omega, inpainting=inpainting, general_inverse=not inpainting, ffhq256=True,
-            )  # fmt: skip
-        return z0
+            return run_sampler(sampler, operator, measurement.y, z, noiser, steps, **weights)[0]
 
     return solve
+
+
+def run_sampler(
+    sampler: Any, operator: TheirOperator, y: Tensor, z: Tensor, noiser: Callable, steps: int, **options: Any
+) -> tuple[Tensor, dict[str, list[Tensor]]]:
+    """Calls it as its script does for latent diffusion models: z0, and what it kept of the way there.
+
+    z: variance-preserving noise (B, c, h, w); options: gamma, omega, and others of its `sample`.
+    """
+    inpainting = operator.mask is not None
+    return sampler.sample(
+        S=steps, batch_size=len(z), shape=z.shape[1:], x_T=z, verbose=False, measurements=y,
+        operator=operator.operator, ip_mask=operator.mask, noiser=noiser, inpainting=inpainting,
+        general_inverse=not inpainting, ffhq256=True, **options,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 Row = dict[str, Any]
 METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "residual_ratio": ("residual", 2)}
 PASSES = ("unet_forward", "unet_backward", "decoder", "encoder")
-HEADER = ("method", "steps", *(title for title, _ in METRICS.values()), "U-Net", "backward", "D", "E", "s", "n")
+TITLES = [title for title, _ in METRICS.values()]
+HEADER = ("method", "steps", *TITLES, "U-Net", "backward", "D", "E", "s", "CPU s", "n")
 
 
 def report(document: dict[str, Any]) -> str:
@@ -20,15 +21,16 @@ def report(document: dict[str, Any]) -> str:
     parts = [f"# Quality of restorations\n\n{facts}; {versions}.", LEGEND]
     for task, sigma_y in groups(rows, "task", "sigma_y"):
         here = [row for row in rows if (row["task"], row["sigma_y"]) == (task, sigma_y)]
-        pinv = mean_and_error([row["psnr_pinv"] for row in here], 2)
-        title = f"## {task}, sigma_y {sigma_y:g}\n\nPSNR of A^+ y: {pinv}"
+        pinv = {(row["image"], row["seed"]): row["psnr_pinv"] for row in here}
+        title = f"## {task}, sigma_y {sigma_y:g}\n\nPSNR of A^+ y: {mean_and_error(list(pinv.values()), 2)}"
         parts.append(f"{title}\n\n{table(here)}")
     return "\n\n".join(parts) + "\n"
 
 
 LEGEND = """Mean ± standard error over n (images x seeds). PSNR in dB; LPIPS with AlexNet; residual is
-||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise. Per image: forward and backward passes of
-the U-Net, forward passes of decoder (D) and encoder (E) while sampling, and seconds of sampling."""
+||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise. Per image: forward and backward passes
+of the U-Net, forward passes of decoder (D) and encoder (E), seconds, and CPU seconds, which other processes on the same
+machine change less; all of sampling alone."""
 
 
 def table(rows: list[Row]) -> str:
@@ -48,7 +50,8 @@ def cells(rows: list[Row]) -> list[str]:
     passes = [number(mean([row["nfe"][name] for row in rows]), 0) for name in PASSES]
     failed = sum(row["psnr"] is None for row in rows)
     count = f"{len(rows)}" + (f", {failed} failed" if failed else "")
-    return [*metrics, *passes, number(mean([row["seconds"] for row in rows]), 2), count]
+    seconds = [number(mean([row[name] for row in rows]), 2) for name in ("seconds", "cpu_seconds")]
+    return [*metrics, *passes, *seconds, count]
 
 
 def parameters(row: Row) -> str:

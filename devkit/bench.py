@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from . import TASKS
+
+QUALITY_TASKS = (*TASKS, "destriping", "denoising")
+
 
 def operators_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="where the JSON rows go (default: only print the table)")
@@ -16,7 +20,39 @@ def operators_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only operators whose name contains one of these")
 
 
+def quality_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/quality/quality.json",
+                        help="rows; beside it a table (.md) and comparison sheets (default: %(default)s). Goes on "
+                        "where FILE.json ends")  # fmt: skip
+    parser.add_argument("--methods", nargs="+", metavar="NAME[@STEPS]",
+                        help="solvers by name, and `reference` (default: all)")  # fmt: skip
+    parser.add_argument("--tasks", nargs="+", choices=QUALITY_TASKS, default=QUALITY_TASKS, metavar="TASK",
+                        help=f"default: {' '.join(QUALITY_TASKS)}")  # fmt: skip
+    parser.add_argument("--images", metavar="DIR", help="a folder or zip; only its test/ part where it has one "
+                        "(default: the sample photos)")  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="only N of the images")
+    parser.add_argument("--size", type=int, default=64, metavar="PX", help="they are resized to it (default: 64)")
+    parser.add_argument("--steps", type=int, default=100, help="where a method names none (default: 100)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="S", help="default: 0")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[0.05], metavar="S",
+                        help="noise levels sigma_y in [-1, 1] pixels; denoising has 0.3 (default: 0.05)")  # fmt: skip
+    parser.add_argument("--reference", metavar="PATH", help="a checkout of github.com/LituRout/PSLD, to run the "
+                        "authors' sampler: reference@1000 and reference@100 where --methods names neither")  # fmt: skip
+    parser.add_argument("--checkpoint", "--prior", metavar="FILE", help="another prior than the embedded one")
+    parser.add_argument("--batch", type=int, default=8, help="images that run together (default: 8)")
+    parser.add_argument("--set", nargs="+", type=setting, default=[], metavar="NAME=VALUE",
+                        help="parameters for the methods that have them, such as omega=0.5")  # fmt: skip
+    parser.add_argument("--sheet", type=int, default=4, metavar="N", help="images on a sheet (default: 4)")
+
+
+def setting(text: str) -> tuple[str, float]:
+    """NAME=VALUE."""
+    name, _, value = text.partition("=")
+    return name, float(value)
+
+
 BENCHMARKS = {  # name -> (help, arguments)
+    "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

@@ -1,0 +1,135 @@
+"""The quality benchmark from end to end, small: rows, table, sheets, and going on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from psld.benchmarks import protocol
+from psld.benchmarks.images import read_images
+from psld.benchmarks.passes import Passes, counted
+from psld.benchmarks.results import Results
+from psld.benchmarks.table import mean_and_error, table
+from psld.benchmarks.tasks import TASKS
+from psld.devkit import ROOT, DevError, bench
+from psld.operators import LinearOperator
+from psld.solvers import LatentModel
+
+SMALL = ["--limit", "1", "--steps", "2", "--tasks", "super_resolution", "denoising", "--sheet", "1"]
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    bench.quality_arguments(parser)
+    return parser.parse_args([*SMALL, *words])
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one method, by the command a person types."""
+    out = tmp_path_factory.mktemp("quality") / "run.json"
+    command = [sys.executable, str(ROOT / "dev.py"), "--no-setup", "bench", "quality", *SMALL]
+    result = subprocess.run([*command, "--methods", "LDPS", "--out", str(out)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "super_resolution, LDPS@2: " in result.stdout
+    return out
+
+
+def test_a_run_goes_on_where_it_stopped(first_run: Path) -> None:
+    before = json.loads(first_run.read_text())
+    assert [(row["method"], row["task"]) for row in before["rows"]] == [
+        ("LDPS", "super_resolution"),
+        ("LDPS", "denoising"),
+    ]
+    protocol.run(arguments("--methods", "LDPS", "PSLD", "PSLD@1", "--out", str(first_run)))
+    after = json.loads(first_run.read_text())
+    assert after["rows"][:2] == before["rows"]  # not made again
+    assert len(after["rows"]) == 6
+
+    row = after["rows"][2]
+    assert row["method"] == "PSLD" and row["steps"] == 2 and row["seed"] == 0 and row["sigma_y"] == 0.05
+    assert row["nfe"] == {"unet_forward": 2, "unet_backward": 2, "decoder": 2, "encoder": 2}
+    assert row["seconds"] > 0 and row["psnr"] > 0 and 0 < row["lpips"] < 2 and row["residual_ratio"] > 1
+    assert after["rows"][1]["sigma_y"] == 0.3
+    assert {"torch", "comfyui"} <= after["versions"].keys() and after["setting"]["prior"] == "hands64.safetensors"
+
+    lines = [line for line in first_run.with_suffix(".md").read_text().splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(line) for line in cells}) == 1
+    assert [line[:2] for line in cells if line[0] in ("LDPS", "PSLD")] == [
+        ["LDPS", "2"], ["PSLD", "2"], ["PSLD", "1"], ["LDPS", "2"], ["PSLD", "2"], ["PSLD", "1"]
+    ]  # fmt: skip
+    assert float(cells[2][2]) == pytest.approx(before["rows"][0]["psnr"], abs=0.006)
+
+    with Image.open(first_run.with_name("run_super_resolution_0.05.png")) as sheet:
+        width, height = sheet.size
+        columns = [sheet.crop((i * width // 6, 112, (i + 1) * width // 6, 250)).getextrema() for i in range(6)]
+    assert all(low < 250 for column in columns for low, _ in column)  # truth, y, A^+ y and three results
+
+
+def test_another_setting_does_not_mix_with_the_rows(first_run: Path) -> None:
+    with pytest.raises(DevError, match="pixels 64, this run has 32; choose another file"):
+        Results(first_run, {"prior": "hands64.safetensors", "pixels": 32})
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--methods", "PSLE"], "'PSLE' is not one of PSLD"),
+        (["--methods", "PSLD@many"], "write it as PSLD@100"),
+        (["--images", "/absent"], "/absent does not exist"),
+        (["--checkpoint", "/absent.ckpt"], "/absent.ckpt does not exist"),
+    ],
+)
+def test_a_wrong_argument_is_answered_by_a_sentence(words: list[str], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DevError, match=sentence):
+        protocol.run(arguments(*words, "--out", str(tmp_path / "run.json")))
+
+
+def test_images_come_from_the_test_part_of_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("train/a.png", "test/b.png", "test/c.png", "test/notes.txt"):
+            archive.write(ROOT / "workflows" / "samples" / "hand_five.png", name)
+    images = read_images(tmp_path / "photos.zip", 64, None)
+    assert {image.name for image in images} == {"b", "c"}
+    with Image.open(ROOT / "workflows" / "samples" / "hand_five.png") as picture:
+        assert images[0].x[0, 0, 5, 9] == pytest.approx(picture.convert("RGB").getpixel((9, 5))[0] / 127.5 - 1)
+    assert read_images(tmp_path / "photos.zip", 64, 1)[0].name == images[0].name
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_scale_with_the_image(name: str, size: int) -> None:
+    A = TASKS[name].bind(size, seed=1)
+    assert isinstance(A, LinearOperator) and A.image_shape == (3, size, size)
+    share = A.num_measurements / (3 * size**2)
+    expected = {"super_resolution": 1 / 16, "random_inpainting": 0.3, "box_inpainting": 0.75, "destriping": 0.5}
+    assert share == pytest.approx(expected.get(name, 1), abs=1e-3)
+
+
+def test_only_gradients_through_the_denoiser_count_as_its_backward_passes() -> None:
+    passes = Passes()
+    model = counted(LatentModel(lambda z, sigma: 2 * z, lambda x: x, lambda z: z), passes, lambda: None)
+    z = torch.ones(1, 1, 2, 2, requires_grad=True)
+    z0_hat = model.denoise(z, torch.tensor(1.0))
+    torch.autograd.grad(model.decode(z0_hat).sum(), z0_hat, retain_graph=True)  # stops before the denoiser
+    assert passes == Passes(unet_forward=1, decoder=1)
+    torch.autograd.grad(z0_hat.sum() + z.sum(), z)
+    model.denoise(z.detach(), torch.tensor(1.0))
+    assert passes == Passes(unet_forward=2, unet_backward=1, decoder=1)
+
+
+def test_the_table_counts_what_failed() -> None:
+    nfe = {"unet_forward": 1, "unet_backward": 0, "decoder": 1, "encoder": 2}
+    row = {"method": "M", "steps": 1, "parameters": {}, "nfe": nfe, "seconds": 1.0, "cpu_seconds": 1.0}
+    good = {"psnr": 20.0, "ssim": 0.5, "lpips": 0.1, "residual_ratio": 1.0}
+    text = table([row | good, row | good | {"psnr": 22.0}, row | dict.fromkeys(good)])
+    assert "21.00 ± 1.00" in text and "3, 1 failed" in text
+    assert mean_and_error([None], 2) == "-"
