@@ -46,7 +46,7 @@ def check_measurement(measurement: Measurement, vae: VAE, solver: Method) -> Non
         pad = f"{-(-width // factor) * factor} x {-(-height // factor) * factor}"
         raise ValueError(
             f"measurement: its image is {width} x {height}, which is not a multiple of the VAE's {factor} pixels; "
-            f"crop the image to {crop} or pad it to {pad} before measuring."
+            f"crop the image to {crop} or pad it to {pad} before measuring (Fit to Model does)."
         )
     if not torch.isfinite(measurement.y).all():
         raise ValueError("measurement: it contains NaN or infinite values; check the image it was made from.")
