@@ -29,6 +29,8 @@ def source_index(size: int, radius: int, boundary: str) -> Tensor:
 
 def pad(x: Tensor, rows: int, columns: int, boundary: str) -> Tensor:
     """x with `rows` more pixels above and below, and `columns` more at the left and the right."""
+    if rows == columns == 0:
+        return x
     margins = (columns, columns, rows, rows)
     return torch.nn.functional.pad(x, margins, mode="constant" if boundary == "zero" else boundary)
 

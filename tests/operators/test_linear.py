@@ -109,7 +109,7 @@ def test_pseudo_inverse(name, shape, dtype, rcond, tolerance):
 
     assert torch.equal(operator.pinv(y), operator.pinv(y, rcond)), "the default of this precision"
     ax, px, z = operator(x), project(x), operator.pinv(y, rcond)
-    bound = 1e-4 if dtype == torch.float32 else 1e-9
+    bound = 5e-4 if dtype == torch.float32 else 1e-9
     assert (operator(px) - ax).norm() <= bound * x.norm(), "A A+ A = A"
     assert (project(px) - px).norm() <= bound * x.norm(), "A+ A idempotent"
     assert ((project(x) * z).sum() - (x * project(z)).sum()).abs() < bound * x.norm() * z.norm(), "A+ A symmetric"
