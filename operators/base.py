@@ -13,6 +13,7 @@ from torch import Tensor
 from .conjugate_gradients import normal_solve
 
 DEFAULT_RCOND = {torch.float32: 1e-4, torch.float64: 5e-9}
+SMOOTHING_RCOND = 0.01
 Shape = tuple[int, ...]
 
 
@@ -101,12 +102,21 @@ class Operator(Movable, ABC):
 
 
 class LinearOperator(Operator):
-    """A linear measurement. Without a closed form of their own, pinv and prox run conjugate gradients.
+    """A linear measurement. Every call is differentiable with respect to x and y.
 
-    Every call is differentiable with respect to x and y.
+    Without a closed form of its own (`SpectralOperator`), pinv and prox run conjugate gradients down to a relative
+    residual of `TOLERANCE`. prox is then as exact as that. For pinv, A^+ A and A A^+ are symmetric, and
+
+        |A A^+ A x - A x| <= tol |A| |x|    and    |A A^+ A A^+ A x - A A^+ A x| <= tol |A| |x|
+
+    with tol = 0.01 for a `smoothing` operator, as the system is regularised there, and 1e-6 in double precision for
+    others: masks, resizing, mosaics and channel mixing in any order, and stacks of them.
     """
 
     linear = True
+    smoothing = False
+    """It (or a part of it) is a blur: some of what it measures all but vanishes. No photograph is so free of noise that
+    this could be brought back, and conjugate gradients would need thousands of iterations."""
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y, the exact transpose: (B, *measurement_shape) -> (B, C, H, W)."""
@@ -117,7 +127,8 @@ class LinearOperator(Operator):
 
         With a closed form (`SpectralOperator`) singular values below rcond * s_max count as zero, so A^+ A is an
         orthogonal projector for every rcond, and |A A^+ A - A| <= rcond * |A|. By conjugate gradients A^+ is the
-        Tikhonov inverse (A^T A + (rcond s_max)^2)^-1 A^T, a projector only where no singular value is near rcond.
+        Tikhonov inverse (A^T A + (rcond s_max)^2)^-1 A^T, a projector only where no singular value is near rcond; a
+        `smoothing` operator takes an rcond of at least 0.01 there.
         The default weighs truncation against rounding: 1e-4 in single, 5e-9 in double precision.
         """
         y = self._measurement(y)
@@ -131,6 +142,7 @@ class LinearOperator(Operator):
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
     def _pinv(self, y: Tensor, rcond: float) -> Tensor:
+        rcond = max(rcond, SMOOTHING_RCOND) if self.smoothing else rcond
         t = 1 / max(rcond * self._norm(y), 1e-9) ** 2
         return normal_solve(self, t * self._adjoint(y), t)
 

@@ -25,6 +25,8 @@ class SeparableBlur(Separable):
     boundary: "reflect" (the edge pixel is not repeated), "circular", "zero" or "replicate".
     """
 
+    smoothing = True
+
     def __init__(self, image_shape: Shape, row_taps: Tensor, column_taps: Tensor, boundary: str = "reflect") -> None:
         check_boundary(boundary)
         height, width = image_shape[-2:]
@@ -107,16 +109,18 @@ def DefocusBlur(image_shape: Shape, radius: float = 5.0, boundary: str = "circul
 def Blur(image_shape: Shape, kernel: Tensor, boundary: str = "circular") -> CircularBlur | BoundedBlur:
     """Convolution with any `kernel` (kh, kw), scaled to sum 1; its middle is the pixel (kh // 2, kw // 2)."""
     check_boundary(boundary)
-    return CircularBlur(image_shape, kernel) if boundary == "circular" else BoundedBlur(image_shape, kernel, boundary)
+    convolution = Convolution(normalised(kernel, image_shape), image_shape[1:], boundary)
+    return (CircularBlur if boundary == "circular" else BoundedBlur)(image_shape, convolution)
 
 
 class CircularBlur(SpectralOperator):
     """Circular convolution: diagonal in the Fourier basis."""
 
-    def __init__(self, image_shape: Shape, kernel: Tensor) -> None:
+    smoothing = True
+
+    def __init__(self, image_shape: Shape, convolution: Convolution) -> None:
         super().__init__(image_shape)
-        self.measurement_shape = self.image_shape
-        self.convolution = Convolution(normalised(kernel, self.image_shape), self.image_shape[1:], "circular")
+        self.measurement_shape, self.convolution = self.image_shape, convolution
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.convolution.forward(x)
@@ -129,18 +133,17 @@ class CircularBlur(SpectralOperator):
 
 
 class BoundedBlur(LinearOperator):
-    """Convolution with a reflected, replicated or zero boundary.
+    """Convolution with a reflected, replicated or zero boundary: pinv and prox run conjugate gradients.
 
-    pinv and prox run conjugate gradients. pinv takes an rcond of at least 0.01: below that the Tikhonov system needs
-    thousands of iterations, and no photograph is that free of noise.
+    No transform diagonalises these: a cosine transform would need a symmetric kernel and repeated edge pixels.
     """
 
+    smoothing = True
     norm = 1.0  # but for a few per cent that the border adds
 
-    def __init__(self, image_shape: Shape, kernel: Tensor, boundary: str = "reflect") -> None:
+    def __init__(self, image_shape: Shape, convolution: Convolution) -> None:
         super().__init__(image_shape)
-        self.measurement_shape = self.image_shape
-        self.convolution = Convolution(normalised(kernel, self.image_shape), self.image_shape[1:], boundary)
+        self.measurement_shape, self.convolution = self.image_shape, convolution
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.convolution.forward(x)
@@ -150,9 +153,6 @@ class BoundedBlur(LinearOperator):
 
     def _norm(self, like: Tensor) -> float:
         return self.norm
-
-    def _pinv(self, y: Tensor, rcond: float) -> Tensor:
-        return super()._pinv(y, max(rcond, 0.01))
 
 
 def normalised(kernel: Tensor, image_shape: Shape) -> Tensor:

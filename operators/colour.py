@@ -62,5 +62,5 @@ class BayerMosaic(InpaintMask):
 
 
 def mix(matrix: Tensor, x: Tensor) -> Tensor:
-    """(m, C) times (B, C, H, W) over the channels."""
-    return torch.einsum("mc,bchw->bmhw", matrix, x)
+    """(m, C) times (B, C, ...) over the channels."""
+    return torch.einsum("mc,bc...->bm...", matrix, x)

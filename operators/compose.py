@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
@@ -10,11 +9,10 @@ from functools import partial, reduce
 import torch
 from torch import Tensor
 
-from .base import Constant, LinearOperator, Operator, Shape, SpectralOperator
-from .blur import CircularBlur
-from .colour import ChannelMix, mix
-from .masks import Identity, InpaintMask
-from .separable import Axis, Separable
+from .base import LinearOperator, Operator, Shape
+from .masks import Identity
+from .merge import merge
+from .product import Product
 
 Maker = Callable[[Shape], Operator]
 
@@ -54,88 +52,6 @@ def image_shape_for(measurement_shape: Shape, makers: Sequence[Maker]) -> Shape:
 
 
 Compose.image_shape_for = image_shape_for
-
-
-def merge(first: LinearOperator, then: LinearOperator) -> LinearOperator | None:
-    """`then` after `first` as one operator in closed form, or None."""
-    match first, then:
-        case Identity(), _:
-            return then
-        case _, Identity():
-            return first
-        case Separable(), Separable():
-            axes = zip((then.rows, then.columns), (first.rows, first.columns), strict=True)
-            return Separable(first.image_shape, *(Axis(b.matrix.value @ a.matrix.value) for b, a in axes))
-        case InpaintMask(), InpaintMask():
-            return InpaintMask(first.image_shape, first.mask.value * then.mask.value)
-        case CircularBlur(), CircularBlur():
-            both = copy.copy(first)
-            both.convolution = copy.copy(first.convolution)
-            both.convolution.transfer = Constant(first.convolution.transfer.value * then.convolution.transfer.value)
-            return both
-        case ChannelMix(), ChannelMix():
-            return ChannelMix(first.image_shape, then.matrix.value @ first.matrix.value)
-        case (ChannelMix() as colour, space) | (space, ChannelMix() as colour) if same_in_every_channel(space):
-            return ColourAndSpace(first.image_shape, then.measurement_shape, colour, space)
-        case ColourAndSpace(), _ if same_in_every_channel(then) and (space := merge(first.space, then)):
-            return ColourAndSpace(first.image_shape, then.measurement_shape, first.colour, space)
-    return None
-
-
-def same_in_every_channel(operator: LinearOperator) -> bool:
-    """Does it act on each channel alike, so that it commutes with channel mixing?"""
-    return isinstance(operator, Separable | CircularBlur) or (
-        isinstance(operator, InpaintMask) and operator.mask.value.shape[0] == 1
-    )
-
-
-class ColourAndSpace(SpectralOperator):
-    """Channel mixing and an operator that acts on every channel alike: they commute, singular values multiply."""
-
-    def __init__(
-        self, image_shape: Shape, measurement_shape: Shape, colour: ChannelMix, space: SpectralOperator
-    ) -> None:
-        super().__init__(image_shape)
-        self.measurement_shape, self.colour, self.space = measurement_shape, colour, space
-
-    @property
-    def num_measurements(self) -> int:
-        return self.measurement_shape[0] * (self.space.num_measurements // self.space.image_shape[0])
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return self.space.restrict(y)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.space._forward(self.colour._forward(x))
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.colour._adjoint(self.space._adjoint(y))
-
-    def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
-        u, s, v = (factor.like(y) for factor in self.colour.svd)
-        return mix(v.mT, self.space._spectral(mix(u.mT, y), lambda t: gain(s[:, None, None] * t)))
-
-
-class Product(LinearOperator):
-    """Linear operators one after another."""
-
-    def __init__(self, image_shape: Shape, parts: Sequence[LinearOperator]) -> None:
-        super().__init__(image_shape)
-        self.parts = tuple(parts)
-        self.measurement_shape = self.parts[-1].measurement_shape
-
-    @property
-    def num_measurements(self) -> int:
-        return self.parts[-1].num_measurements
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return self.parts[-1].restrict(y)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return reduce(lambda v, part: part._forward(v), self.parts, x)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return reduce(lambda v, part: part._adjoint(v), reversed(self.parts), y)
 
 
 class Chain(Operator):

@@ -40,7 +40,7 @@ class CompressedSensing(SpectralOperator):
     def _adjoint(self, y: Tensor) -> Tensor:
         x = y.new_zeros(*y.shape[:2], len(self.order.value)).scatter(2, self.rows.like(y).expand(*y.shape[:2], -1), y)
         x = self._transform(x) * self.signs.like(y)
-        return gather(x, self.inverse_order.like(y)).view(-1, *self.image_shape)
+        return gather(x, self.inverse_order.like(y)).unflatten(2, self.image_shape[1:])
 
     def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
         return self._adjoint(y) * gain(y.new_ones(1, 1, 1))

@@ -142,6 +142,7 @@ class InpaintGrid(InpaintMask):
         mask = torch.zeros(image_shape[-2:])
         mask[::factor, ::factor] = 1
         super().__init__(image_shape, mask)
+        self.factor = factor
 
 
 class Destripe(InpaintMask):

@@ -21,6 +21,8 @@ class Axis(Movable):
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = Constant(matrix)
         self.shape = tuple(matrix.shape)
+        self.known = Constant(matrix.any(1))
+        self.complete = bool(self.known.value.all())
 
     @cached_property
     def svd(self) -> tuple[Constant, Constant, Constant]:
@@ -52,12 +54,24 @@ def parities(n: int) -> tuple[Tensor, Tensor]:
 
 
 class Separable(SpectralOperator):
-    """x -> R x C^T on each channel, with R = rows.matrix (h, H) and C = columns.matrix (w, W)."""
+    """x -> R x C^T on each channel, with R = rows.matrix (h, H) and C = columns.matrix (w, W).
+
+    Rows of zeros, in either matrix, measure nothing.
+    """
 
     def __init__(self, image_shape: Shape, rows: Axis, columns: Axis) -> None:
         super().__init__(image_shape)
         self.rows, self.columns = rows, columns
         self.measurement_shape = (self.image_shape[0], rows.shape[0], columns.shape[0])
+
+    @property
+    def num_measurements(self) -> int:
+        return self.image_shape[0] * int(self.rows.known.value.sum() * self.columns.known.value.sum())
+
+    def restrict(self, y: Tensor) -> Tensor:
+        if self.rows.complete and self.columns.complete:
+            return y
+        return y * self.rows.known.like(y)[:, None] * self.columns.known.like(y)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.rows.matrix.like(x) @ (x @ self.columns.matrix.like(x).mT)
