@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from devkit import ROOT, TASKS, DevError, bench, environment
+from devkit import ROOT, TASKS, DevError, bench, environment, train
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,14 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
     "test": ("run ruff and pytest", test_arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
+    "gallery": ("draw docs/operators.md, a picture of every operator", lambda parser: None),
+    "train": ("train the embedded prior, or measure one", train.arguments),
 }
-GROUPS = {"test": ("tests", "peers", "weights"), "bench": ("peers", "weights")}  # packages beyond ComfyUI's
+GROUPS = {  # packages beyond ComfyUI's
+    "test": ("tests", "peers", "weights"),
+    "bench": ("peers", "weights"),
+    "train": ("weights",),
+}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

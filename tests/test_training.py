@@ -1,0 +1,155 @@
+"""The training tool from nothing to samples in ComfyUI, and its metrics against their definitions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from PIL import Image, ImageDraw
+from psld.devkit import ROOT
+from psld.devkit.perceptual import ArraysOnly, lpips_alex
+from psld.training import data, evaluate
+
+
+def drawing(rng: np.random.Generator) -> Image.Image:
+    """A disc on a wall, not square."""
+    image = Image.new("RGB", (90, 80), tuple(rng.integers(150, 255, 3)))
+    x, y, r = rng.uniform(20, 60, 3) / (1, 1, 3)
+    ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.integers(0, 120, 3)))
+    return image
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """A zip of 100 pictures."""
+    path, rng = tmp_path_factory.mktemp("data") / "photos.zip", np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(100):
+            file = BytesIO()
+            drawing(rng).save(file, "png")
+            archive.writestr(f"some/{i:03}.png", file.getvalue())
+    return path
+
+
+def dev(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "dev.py"), "--no-setup", "train", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.timeout(600)
+def test_train_resume_export_load_and_sample(photos, tmp_path, run_prompt, comfy_base):
+    common = ("--data", photos, "--out", tmp_path, "--minutes", 0.8)
+    stopped = dev(*common, "--stop-after", 0.05)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "the same command goes on" in stopped.stdout and not (tmp_path / "prior.safetensors").exists()
+    before = torch.load(tmp_path / "first_stage.pt", weights_only=True)
+    finished = dev(*common)
+    assert finished.returncode == 0, finished.stderr
+    after = torch.load(tmp_path / "first_stage.pt", weights_only=True)
+    assert after["step"] > before["step"] > 0 and after["seconds"] > before["seconds"]
+
+    logged = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert {"psnr", "lpips"} <= {row["name"] for row in logged}
+    quality = [float(row["value"]) for row in logged if row["name"] == "psnr"]
+    assert quality[-1] > quality[0]
+    assert Image.open(tmp_path / "curves.png").size[0] > 0
+    assert list((tmp_path / "sheets").glob("samples_*.png"))
+
+    prior = tmp_path / "prior.safetensors"
+    (comfy_base / "models" / "checkpoints" / "trained.safetensors").write_bytes(prior.read_bytes())
+    picture = run_prompt(stock_sampling("trained.safetensors"))["decode"][0]
+    assert picture.shape == (1, 64, 64, 3) and torch.isfinite(picture).all()
+
+    measured = dev("--evaluate", prior, "--data", photos, "--samples", 4, "--out", tmp_path / "evaluation")
+    assert measured.returncode == 0, measured.stderr
+    metrics = json.loads(measured.stdout[measured.stdout.index("{") :])
+    assert (metrics["train_photos"], metrics["test_photos"], metrics["size"]) == (90, 10, 64)
+    assert metrics["psnr"] == pytest.approx(quality[-1], abs=1.0) and metrics["kid"] > 0
+    assert Image.open(tmp_path / "evaluation" / "neighbours.png").size == (8 * 66, 66)
+
+
+def stock_sampling(checkpoint: str) -> dict:
+    """Load Latent Diffusion (LDM), then nothing but ComfyUI's own nodes."""
+    settings = {"seed": 0, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    text = {"positive": ["load", 2], "negative": ["load", 2]}
+    return {
+        "load": {"class_type": "PSLD_LoadLDM", "inputs": {"ckpt_name": checkpoint}},
+        "empty": {"class_type": "PSLD_EmptyLatent",
+                  "inputs": {"vae": ["load", 1], "width": 64, "height": 64, "batch_size": 1}},
+        "sample": {"class_type": "KSampler",
+                   "inputs": {"model": ["load", 0], "latent_image": ["empty", 0], **text, **settings}},
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["load", 1]}},
+        "look": {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}},
+    }
+
+
+def test_training_says_what_is_wrong(tmp_path):
+    nothing = dev("--data", tmp_path, "--out", tmp_path / "out")
+    assert nothing.returncode == 1 and "holds no photos" in nothing.stderr
+    other = tmp_path / "weights.safetensors"
+    other.write_bytes(b"0")
+    refused = dev("--data", tmp_path, "--evaluate", other)
+    assert refused.returncode == 1 and "is no prior" in refused.stderr
+
+
+def test_splits_follow_folders_where_there_are_any(tmp_path):
+    for split, number in (("train", 3), ("test", 2)):
+        (tmp_path / split).mkdir()
+        for i in range(number):
+            drawing(np.random.default_rng(i)).save(tmp_path / split / f"{i}.png")
+    assert [len(data.read_photos(tmp_path, split)) for split in ("train", "test")] == [3, 2]
+
+
+def test_augmentations_keep_the_size_and_differ(photos):
+    images = data.bank(data.read_photos(photos, "test"), 32, copies=2, zoom=0.6)
+    assert images.shape == (20, 3, 32, 32) and images.dtype == torch.uint8
+    assert (images[:10] != images[10:]).flatten(1).any(dim=1).all()
+
+
+def test_fid_agrees_with_the_matrix_square_root():
+    x, y = torch.randn(200, 6).double(), (torch.randn(300, 6) * 1.5 + 0.3).double()
+    covariances = [torch.cov(features.T).numpy() for features in (x, y)]
+    cross = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = float((x.mean(0) - y.mean(0)).square().sum()) + np.trace(sum(covariances) - 2 * cross)
+    assert evaluate.fid(x, y) == pytest.approx(expected, abs=1e-3)
+    assert evaluate.fid(x, x) == pytest.approx(0, abs=1e-3)
+
+
+def test_kid_is_the_unbiased_discrepancy():
+    x, y = torch.randn(9, 5).double(), torch.randn(7, 5).double() + 1
+
+    def k(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(a @ b / 5 + 1) ** 3
+
+    def within(a: torch.Tensor) -> float:
+        return np.mean([k(a[i], a[j]) for i in range(len(a)) for j in range(len(a)) if i != j])
+
+    expected = within(x) + within(y) - 2 * np.mean([k(a, b) for a in x for b in y])
+    assert evaluate.kid(x, y) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_nearest_photo_of_a_photo_is_itself_and_of_its_mirror_image_too(photos):
+    images = data.pixels(data.squares(data.read_photos(photos, "train")[:12], 64))
+    distances, nearest = evaluate.nearest_photos(torch.stack([images[5], images[7].flip(-1)]), images)
+    assert nearest.tolist() == [5, 7] and distances.abs().max() < 1e-6
+
+
+def test_lpips_grows_with_distortion():
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    distances = torch.stack([lpips_alex(x, x + sigma * torch.randn_like(x)) for sigma in (0.0, 0.1, 0.4)])
+    assert distances[0].abs().max() == 0 and (distances.diff(dim=0) > 0).all()
+
+
+def test_a_pickle_that_names_anything_but_arrays_is_refused():
+    malicious = b"cos\nsystem\n(S'true'\ntR."
+    with pytest.raises(Exception, match="no place in a file of weights"):
+        ArraysOnly(BytesIO(malicious)).load()

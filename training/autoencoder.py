@@ -1,0 +1,58 @@
+"""First stage: a KL autoencoder (Rombach et al., CVPR 2022, section 3.1), without an adversary."""
+
+from __future__ import annotations
+
+import torch
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from torch import Tensor
+
+from ..devkit.perceptual import LPIPS
+from .data import pixels
+from .networks import encode
+
+BATCH = 16
+LEARNING_RATE, DECAY = 5e-4, 0.998
+PERCEPTUAL, SQUARED, KL = 0.15, 2.0, 1e-3
+"""Weights beside the mean absolute error, pixels in [-1, 1]; all terms are means over pixels or latents."""
+
+
+class AutoencoderLoss:
+    """Reconstruction, in pixels and perceptually, and distance of the posterior to a unit Gaussian."""
+
+    def __init__(self, network: AutoencoderKL, images: Tensor, device: torch.device, seed: int) -> None:
+        """images: (N, 3, H, W) uint8."""
+        self.network, self.images, self.device = network, images, device
+        self.lpips = LPIPS().to(device)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self) -> dict[str, Tensor]:
+        chosen = torch.randint(len(self.images), (BATCH,), generator=self.generator)
+        x = pixels(self.images[chosen], self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            mean, log_variance = encode(self.network, x)
+            z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=self.generator).to(x)
+            reconstruction = self.network.decode(z).float()
+            perceptual = self.perceptual(x, reconstruction)
+        kl = (mean**2 + log_variance.exp() - 1 - log_variance) / 2
+        error = reconstruction - x
+        return {"absolute": error.abs().mean(), "squared": SQUARED * error.square().mean(),
+                "perceptual": PERCEPTUAL * perceptual.float().mean(), "kl": KL * kl.mean()}
+
+    def perceptual(self, x: Tensor, y: Tensor) -> Tensor:
+        """LPIPS at a random offset: its network looks at every fourth pixel, and would leave a grid."""
+        i, j = torch.randint(4, (2,), generator=self.generator).tolist()
+        return self.lpips(x[..., i:, j:], y[..., i:, j:])
+
+
+@torch.no_grad()
+def reconstruct(network: AutoencoderKL, images: Tensor, device: torch.device) -> Tensor:
+    """Decoded posterior means of (N, 3, H, W) uint8 images, in [-1, 1] on the CPU."""
+    parts = (network.decode(encode(network, pixels(part, device))[0]) for part in images.split(BATCH))
+    return torch.cat([part.clamp(-1, 1).cpu() for part in parts])
+
+
+@torch.no_grad()
+def posteriors(network: AutoencoderKL, images: Tensor, device: torch.device) -> Tensor:
+    """Means and log-variances of all images, (N, 2 c, h, w), half precision on the CPU."""
+    parts = (torch.cat(encode(network, pixels(part, device)), dim=1) for part in images.split(4 * BATCH))
+    return torch.cat([part.half().cpu() for part in parts])

@@ -1,0 +1,109 @@
+"""How good a prior is: its reconstructions, its samples, and whether it copies its training photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from ..devkit.perceptual import inception_features, lpips_alex, lpips_network
+from ..runtime.ldm import load_ldm
+from . import data
+from .samples import sample, sheet
+
+NEIGHBOURS = 64
+"""Samples that are compared with every training photo."""
+
+
+def evaluate(weights: Path, source: Path, count: int = 1000, sheets: Path | None = None) -> dict[str, Any]:
+    """Metrics of a prior by name; `count` samples are drawn.
+
+    The first stage on the test photos: PSNR in dB (mean over photos) and LPIPS-Alex. Samples against the training
+    photos: FID and KID, which with so few pictures compare priors with each other and with nothing else. Copies: the
+    LPIPS of a sample to its nearest training photo, beside the same for test photos.
+    sheets: folder for `samples.png` and `neighbours.png`.
+    """
+    size = image_size(weights)
+    train, test = (data.pixels(data.squares(data.read_photos(source, split), size)) for split in ("train", "test"))
+    samples = sample(weights, count, size)
+    generated, real = (inception_features(images) for images in (samples, train))
+    chosen = samples[:NEIGHBOURS]
+    distances, nearest = nearest_photos(chosen, train)
+    if sheets is not None:
+        sheet(chosen, sheets / "samples.png", zoom=2)
+        sheet(torch.stack([chosen, train[nearest]], dim=1).flatten(0, 1), sheets / "neighbours.png", columns=16)
+    return {
+        "weights": weights.name, "size": size, "samples": count, "train_photos": len(train), "test_photos": len(test),
+        **reconstruction(weights, test), "fid_small_sample": fid(generated, real), "kid": kid(generated, real),
+        "nearest_lpips_of_samples": quartiles(distances),
+        "nearest_lpips_of_test_photos": quartiles(nearest_photos(test[:NEIGHBOURS], train)[0]),
+    }
+
+
+def image_size(weights: Path) -> int:
+    """Side of the pictures a prior was trained on, in pixels. Raises ValueError where the file does not say."""
+    try:
+        with safe_open(weights, "pt") as file:
+            metadata = file.metadata() or {}
+        unet, first_stage = (json.loads(metadata[key]) for key in ("unet_config", "first_stage_config"))
+        return unet["image_size"] << (len(first_stage["ddconfig"]["ch_mult"]) - 1)
+    except Exception as error:
+        raise ValueError(f"--evaluate: {weights} is no prior that this tool has exported ({error}).") from error
+
+
+@torch.inference_mode()
+def reconstruction(weights: Path, images: Tensor) -> dict[str, float]:
+    """PSNR and LPIPS-Alex of images after encoding and decoding, BCHW in [-1, 1]."""
+    _, vae = load_ldm(weights)
+    decoded = [vae.decode(vae.encode((part.movedim(1, -1) + 1) / 2)).movedim(-1, 1) * 2 - 1
+               for part in images.split(32)]
+    result = torch.cat(decoded)
+    psnr = -10 * ((result - images) / 2).square().mean(dim=(1, 2, 3)).log10()
+    return {"psnr": round(float(psnr.mean()), 3), "lpips": round(float(lpips_alex(result, images).mean()), 5)}
+
+
+def fid(x: Tensor, y: Tensor) -> float:
+    """Frechet distance of Gaussians fitted to features, (N, d) and (M, d) in double precision."""
+    covariances = [torch.cov(features.T) for features in (x, y)]
+    values, vectors = torch.linalg.eigh(covariances[0])
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp_min(0).sqrt().sum()
+    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
+    return round(float(shift + sum(torch.trace(c) for c in covariances) - 2 * cross), 3)
+
+
+def kid(x: Tensor, y: Tensor) -> float:
+    """Squared maximum mean discrepancy, unbiased, with the kernel (x y / d + 1)^3 (Binkowski et al., ICLR 2018)."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def within(a: Tensor) -> Tensor:
+        k = kernel(a, a)
+        return (k.sum() - k.trace()) / (len(a) * (len(a) - 1))
+
+    return round(float(within(x) + within(y) - 2 * kernel(x, y).mean()), 6)
+
+
+@torch.inference_mode()
+def nearest_photos(images: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
+    """LPIPS-Alex to the nearest of the photos or of their mirror images, and its index: (N,) twice."""
+    network = lpips_network()
+    candidates = [network.features(part) for part in torch.cat([photos, photos.flip(-1)]).split(128)]
+
+    def distances(image: Tensor) -> Tensor:
+        features = network.features(image[None])
+        return torch.cat([network.distance(features, others) for others in candidates])
+
+    found = [distances(image).min(dim=0) for image in tqdm(images, desc="nearest photos")]
+    return torch.stack([d for d, _ in found]), torch.stack([i for _, i in found]) % len(photos)
+
+
+def quartiles(values: Tensor) -> dict[str, float]:
+    names, levels = ("min", "q1", "median", "q3"), torch.tensor([0.0, 0.25, 0.5, 0.75])
+    return {name: round(float(v), 4) for name, v in zip(names, values.quantile(levels), strict=True)}
