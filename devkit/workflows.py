@@ -8,17 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import ROOT, TASKS
+from . import ROOT, TASKS, repairs
 from .litegraph import Catalogue, Node, Note, ui_format
+from .priors import ADVICE, PICTURE_SIZE, prior_nodes, sampler
 from .server import comfyui_server
 
 FOLDER = ROOT / "workflows"
-PICTURE_SIZE = {"ldm": 64, "sd15": 512}  # pixels; what each prior was trained on
 PHOTO = {"ldm": "hand_five.png", "sd15": "hands_512.png"}
-SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
-SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}?download=true"
-
-STEPS = {"ldm": 200, "sd15": 500}
 GAMMA_OMEGA = {
     "ldm": {
         "super_resolution": (0.1, 1.0),
@@ -56,27 +52,10 @@ def operator(prior: str, task: str) -> Node:
     }[task]
 
 
-def prior_nodes(prior: str) -> dict[str, Node]:
-    """The node "prior" (model 0, and the VAE as its last output), with a conditioning where the model takes one."""
-    if prior == "ldm":
-        return {"prior": Node("PSLD_LoadLDM", {"ckpt_name": "[embedded] hands64.safetensors"})}
-    model = {"name": SD15, "url": SD15_URL, "directory": "checkpoints"}  # the frontend offers to download it
-    text = {"text": "", "clip": ("prior", 1)}
-    return {
-        "prior": Node("CheckpointLoaderSimple", {"ckpt_name": SD15}, properties={"models": [model]}),
-        "positive": Node("CLIPTextEncode", text, "positive (may describe the photo)"),
-        "negative": Node("CLIPTextEncode", text, "negative (only used where cfg is not 1)"),
-    }
-
-
 def graph(prior: str, task: str) -> dict[str, Node]:
     """Degrade a photo, restore it, compare: the nodes by name, each after those that it takes its inputs from."""
     gamma, omega = GAMMA_OMEGA[prior][task]
     size, photo = PICTURE_SIZE[prior], ("size", 0)
-    settings = {"seed": 0, "steps": STEPS[prior], "cfg": 1.0, "scheduler": "ddim_uniform"}
-    settings |= {"gamma": gamma, "omega": omega, "method": "PSLD"}
-    texts = {name: (name, 0) for name in ("positive", "negative") if name in prior_nodes(prior)}
-    vae = ("prior", 1 if prior == "ldm" else 2)
     measurement = ("measure", 0)
     return {
         "photo": Node("LoadImage", {"image": PHOTO[prior]}),
@@ -92,9 +71,7 @@ def graph(prior: str, task: str) -> dict[str, Node]:
             {"image": photo, "operator": ("operator", 0), "noise": "gaussian", "sigma": 0.05, "seed": 0},
         ),
         "view": Node("PSLD_ViewMeasurement", {"measurement": measurement, "view": "pseudo-inverse", "rcond": 0.1}),
-        "sampler": Node(
-            "PSLD_KSampler", {"model": ("prior", 0), "vae": vae, "measurement": measurement, **settings, **texts}
-        ),
+        "sampler": sampler(prior, measurement, gamma, omega),
         "save truth": picture(prior, task, "truth", photo),
         "save measurement": picture(prior, task, "measurement", ("measure", 1), "measurement"),
         "save pinv": picture(prior, task, "pinv", ("view", 0), "without a prior: pseudo-inverse"),
@@ -141,7 +118,7 @@ NOTES = {
     "motion_deblur": "A photo is blurred by the camera's motion and noisy, and restored. **kernel_size** and "
     "**intensity** of Motion Blur say how far and how jerkily the camera moved, its **seed** along which path.",
 }
-ADVICE = """{task}
+TEXT = """{task}
 
 Choose any photo, or copy **{photo}** from this pack's *workflows/samples* into ComfyUI's *input* folder, and press \
 **Run**. A photo that is degraded already goes into Measurement from Image instead of Measure.
@@ -150,10 +127,6 @@ What matters in PSLD KSampler: **omega** (raise it where the result does not mat
 the result is noisy), **gamma** (coherence with the VAE), and **steps** (the paper uses 1,000; fewer are faster). \
 {prior}
 """
-PRIOR_ADVICE = {
-    "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": f"It needs the checkpoint **{SD15}**, and more memory than ordinary sampling, for gradients.",
-}
 COLUMNS = (
     ("photo", "size", "operator"),
     ("measure", "save measurement"),
@@ -174,7 +147,7 @@ def ui_workflow(prior: str, task: str, catalogue: Catalogue) -> dict[str, Any]:
     for name in LEFT_OUT:
         del nodes[name]
     text = NOTES[task].format(**nodes["operator"].inputs)
-    note = Note(ADVICE.format(task=text, photo=PHOTO[prior], prior=PRIOR_ADVICE[prior]), height=340)
+    note = Note(TEXT.format(task=text, photo=PHOTO[prior], prior=ADVICE[prior]), height=340)
     columns = [[name for name in column if name in nodes] for column in COLUMNS]
     return ui_format(f"{prior}_{task}", nodes, ids, [[note], *columns], catalogue)
 
@@ -186,6 +159,11 @@ def written(catalogue: Catalogue) -> dict[str, str]:
         for task in TASKS:
             workflows[f"api/{prior}_{task}.json"] = api_format(graph(prior, task))
             workflows[f"{prior}_{task}.json"] = ui_workflow(prior, task, catalogue)
+        for repair in repairs.REPAIRS:
+            nodes, name = repairs.graph(prior, repair), f"{prior}_{repair}"
+            ids = {key: i for i, key in enumerate(nodes, start=1)}
+            workflows[f"api/{name}.json"] = api_format(nodes)
+            workflows[f"{name}.json"] = ui_format(name, nodes, ids, repairs.layout(prior, repair, nodes), catalogue)
     return {path: json.dumps(workflow, indent=2) + "\n" for path, workflow in workflows.items()}
 
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from psld.devkit import ROOT, TASKS, workflows
+from psld.devkit import ROOT, TASKS, priors, repairs, samples, workflows
 from psld.devkit.server import PACK, comfyui_server
 from psld.nodes import NODES
 
 FOLDER = ROOT / "workflows"
-NAMES = [f"{prior}_{task}" for prior in ("ldm", "sd15") for task in TASKS]
+SIMULATIONS = [f"{prior}_{task}" for prior in ("ldm", "sd15") for task in TASKS]
+NAMES = [*SIMULATIONS, *(f"{prior}_{repair}" for prior in ("ldm", "sd15") for repair in repairs.REPAIRS)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -123,7 +125,7 @@ def test_ui_nodes_do_not_overlap(name):
             assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title or y2 + h2 <= y - title
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SIMULATIONS)
 def test_titles_are_those_the_demo_goes_by(name):
     kinds = {node["_meta"]["title"]: node["class_type"] for node in read(f"api/{name}.json").values()}
     saved = dict.fromkeys(("save truth", "save measurement", "save pinv", "save restored"), "SaveImage")
@@ -153,6 +155,32 @@ def test_ldm_workflow_runs_in_the_executor(task, executor, comfy_base):
     assert all(picture.std() > 5 for picture in pictures.values())
 
 
+@pytest.mark.parametrize("repair", repairs.REPAIRS)
+def test_ldm_repair_runs_and_changes_nothing_but_what_is_spoilt(repair, run_prompt, comfy_base):
+    sample = repairs.PHOTO["ldm", repair]
+    shutil.copy(FOLDER / "samples" / sample, comfy_base / "input")
+    workflow = read(f"api/ldm_{repair}.json")
+    ids = {node["_meta"]["title"]: number for number, node in workflow.items()}
+    workflow[ids["sampler"]]["inputs"]["steps"] = 3
+    outputs = run_prompt(workflow)
+    photo, restored = outputs[ids["photo"]][0], outputs[ids["undo"]][0]
+    if repair == "repair_photo":
+        spoilt = outputs[ids["photo"]][1] > 0
+    else:
+        clean = np.asarray(Image.open(FOLDER / "samples" / samples.LINES[sample][0]))
+        lines = torch.from_numpy((clean != np.asarray(Image.open(FOLDER / "samples" / sample))).any(-1))[None]
+        spoilt = outputs[ids["lines"]][0] > 0
+        assert not (lines & ~spoilt).any() and int((spoilt & ~lines).sum()) < 0.02 * int(lines.sum())
+    assert restored.shape == photo.shape and torch.equal(restored[~spoilt], photo[~spoilt])
+    assert (restored[spoilt] != photo[spoilt]).any(-1).float().mean() > 0.5
+
+
+def test_the_spoilt_samples_are_what_their_module_draws():
+    for name in (*samples.HOLES, *samples.LINES):
+        drawn = samples.with_hole(name) if name in samples.HOLES else samples.with_lines(name)
+        assert np.array_equal(np.asarray(drawn), np.asarray(Image.open(FOLDER / "samples" / name)))
+
+
 def picture(base: Path, output: dict[str, Any]) -> np.ndarray:
     """The picture that a SaveImage node wrote, HWC."""
     (saved,) = output["images"]
@@ -175,7 +203,7 @@ def page(tmp_path_factory) -> Iterator[Any]:
         pytest.skip("there is no Chromium on this machine to open the real frontend in")
     base = tmp_path_factory.mktemp("base")
     (base / "models" / "checkpoints").mkdir(parents=True)
-    (base / "models" / "checkpoints" / workflows.SD15).touch()  # only listed, never loaded
+    (base / "models" / "checkpoints" / priors.SD15).touch()  # only listed, never loaded
     settings = base / "user" / "default" / "comfy.settings.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True}))
