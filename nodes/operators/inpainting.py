@@ -112,6 +112,20 @@ class OutpaintNode(OperatorNode):
         ]
 
 
+class InpaintGridNode(OperatorNode):
+    make = operators.InpaintGrid
+    node_id = "PSLD_InpaintGrid"
+    display_name = "Inpaint Grid"
+    description = "One pixel of each block is known, at full size: super-resolution of an image that was decimated."
+    family = "inpainting"
+
+    @classmethod
+    def inputs(cls) -> list[io.Input]:
+        return [
+            io.Int.Input("factor", default=2, min=1, max=64, tooltip="The first pixel of factor x factor is known.")
+        ]
+
+
 class InpaintStrokesNode(OperatorNode):
     make = operators.InpaintStrokes
     node_id = "PSLD_InpaintStrokes"
@@ -149,6 +163,7 @@ NODES = [
     InpaintRandomNode,
     InpaintHalfNode,
     OutpaintNode,
+    InpaintGridNode,
     InpaintStrokesNode,
     InpaintScratchesNode,
 ]
