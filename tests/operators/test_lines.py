@@ -29,7 +29,8 @@ def slanted(image_shape: ops.base.Shape, width: int) -> ops.InpaintMask:
     height, columns = image_shape[-2:]
     picture = Image.new("L", (columns, height), 255)
     for ends in [(0.05, 0, 0.45, 1), (1, 0.1, 0.3, 1), (0.4, 0, 1, 0.5), (0, 0.55, 1, 0.62)]:
-        ImageDraw.Draw(picture).line([n * size for n, size in zip(ends, 2 * (columns, height), strict=True)], fill=0, width=width)
+        points = [n * size for n, size in zip(ends, 2 * (columns, height), strict=True)]
+        ImageDraw.Draw(picture).line(points, fill=0, width=width)
     return ops.InpaintMask(image_shape, torch.from_numpy(np.array(picture)) / 255)
 
 
