@@ -27,9 +27,9 @@ def pictures(comfy_base):
     write_pictures(comfy_base / "input")
 
 
-def restoring(case: Case) -> dict:
+def restoring(case: Case, method: str = "PSLD") -> dict:
     """A prompt that measures the photo and restores it in one step with the embedded prior."""
-    settings = dict(seed=0, steps=1, cfg=1.0, scheduler="ddim_uniform", gamma=0.1, omega=1.0, method="PSLD")
+    settings = dict(seed=0, steps=1, cfg=1.0, scheduler="ddim_uniform", gamma=0.1, omega=1.0, method=method)
     return measuring(case) | {
         "prior": node("PSLD_LoadLDM", ckpt_name="[embedded] hands64.safetensors"),
         "sample": node("PSLD_KSampler", model=["prior", 0], vae=["prior", 1], measurement=["measure", 0], **settings),
@@ -51,6 +51,12 @@ def test_psld_refuses_what_is_not_linear_by_its_name(run_prompt, case):
     what = case.inputs["second"][0] if case.node == "Compose" else case.node
     with pytest.raises(Failed, match=f"measurement: {what} is not linear"):
         run_prompt(restoring(case))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.linear], ids=name)
+def test_a_method_that_needs_no_linearity_takes_it(run_prompt, case):
+    restored = run_prompt(restoring(case, "LDPS"))["sample"][1]
+    assert restored.shape == (1, HEIGHT, WIDTH, 3) and torch.isfinite(restored).all() and restored.std() > 0.01
 
 
 def measured_as_picture(case: Case) -> bool:
