@@ -6,6 +6,8 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from comfy.model_sampling import EPS
+
 from ..devkit import DevError
 from ..operators import LinearOperator
 from ..solvers import METHODS, Method
@@ -73,7 +75,10 @@ def build(
     """The method to run, and the operator it measures with: A, but for the checkout's sampler, which has its own."""
     if candidate.method != reference.NAME:
         return METHODS[candidate.method], A
+    if not isinstance(prior.model.get_model_object("model_sampling"), EPS):
+        raise DevError("--reference: the authors' code knows no flow models; choose another checkpoint.")
     theirs = reference.their_operator(checkout, task, A, prior.model.load_device)
     noiser = checkout.get_noise("gaussian", sigma=sigma_y)
-    solve = reference.solver(checkout, theirs, prior.training_sigmas, noiser, candidate.steps)
+    first_stage = prior.vae.first_stage_model
+    solve = reference.solver(checkout, theirs, prior.training_sigmas, first_stage, noiser, candidate.steps)
     return Method(solve, "the authors' code", True, True), theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,9 @@ def measure(job: Job, prior: Prior, checkout: reference.Checkout | None, gallery
     except RuntimeError as error:
         if not isinstance(error.__cause__, GradientError):
             raise
+        if len(job.images) > 1:  # so that one does not spoil the others
+            singles = (replace(job, images=(image,)) for image in job.images)
+            return [row for single in singles for row in measure(single, prior, checkout, gallery, bar)]
         x = torch.full_like(truth, math.nan)
     pinv = A.pinv(ours.y, rcond=noise_cutoff(ours))
     residual = A.restrict(told.y - operator(x)).flatten(1).norm(dim=1)

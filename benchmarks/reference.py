@@ -1,9 +1,9 @@
 """The authors' own sampler and operators, out of a checkout of github LituRout/PSLD, on our prior.
 
 Nothing there is edited: its DDIMSampler asks a LatentDiffusion model for a handful of attributes, which `LookAlike`
-answers by a solver's three callables. Three things differ from its scripts: masks and motion kernels are those of our
-task, where it draws its own from NumPy's global state; the encoder gives its posterior's mean, where it samples (on
-its VQ prior its encoder has one value, too); and there is no classifier-free guidance between two empty prompts.
+answers by a solver's three callables. Two things differ from its scripts: masks and motion kernels are those of our
+task, where it draws its own from NumPy's global state, and there is no classifier-free guidance between two empty
+prompts. Our reproduction (`solvers/reference.py`) takes the mean of the encoder's posterior, where this samples it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..devkit import DevError
 from ..operators import GaussianBlur, InpaintMask, LinearOperator, SuperResolution
@@ -179,10 +179,16 @@ def point_response(A: LinearOperator, kernel_size: int) -> Tensor:
 
 
 def solver(
-    checkout: Checkout, operator: TheirOperator, training_sigmas: Tensor, noiser: Callable[[Tensor], Tensor], steps: int
+    checkout: Checkout,
+    operator: TheirOperator,
+    training_sigmas: Tensor,
+    first_stage: nn.Module,
+    noiser: Callable[[Tensor], Tensor],
+    steps: int,
 ) -> Callable[..., Tensor]:
     """Its DDIMSampler as a solver of ours; `sigmas` only say where z starts, the levels between are its own.
 
+    first_stage: ComfyUI's autoencoder, which the solver's encode and decode call.
     noiser: adds the fresh noise to A D(z0_hat), as its `get_noise` gives one.
     """
 
@@ -200,8 +206,8 @@ def solver(
         levels = training_sigmas.to(z.device, copy=True)  # no inference tensor, which autograd would refuse
         sampler = checkout.sampler(LookAlike(model, levels))
         weights = {"gamma": gamma, "omega": omega}
-        with silence(), torch.random.fork_rng():
-            torch.manual_seed(sign_hash(z))  # both the noise it ignores at eta = 0 and the one it adds
+        with silence(), sampled_posterior(first_stage), torch.random.fork_rng():
+            torch.manual_seed(sign_hash(z))  # of the noise it ignores at eta = 0, of the one it adds, and the encoder's
             return run_sampler(sampler, operator, measurement.y, z, noiser, steps, **weights)[0]
 
     return solve
@@ -220,6 +226,20 @@ def run_sampler(
         operator=operator.operator, ip_mask=operator.mask, noiser=noiser, inpainting=inpainting,
         general_inverse=not inpainting, ffhq256=True, **options,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def sampled_posterior(first_stage: nn.Module) -> Iterator[None]:
+    """Lets the encoder draw from its posterior, by ComfyUI's own switch; one without a posterior (VQ) has none."""
+    regularization = getattr(first_stage, "regularization", None)
+    if not hasattr(regularization, "sample"):
+        yield
+        return
+    before, regularization.sample = regularization.sample, True
+    try:
+        yield
+    finally:
+        regularization.sample = before
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import comfyui_version
-import torch
+from comfy.model_management import get_torch_device
 
 from ..devkit import ROOT, DevError
+from .hardware import device_name
 from .table import Row
 
 IDENTITY = ("method", "steps", "parameters", "task", "sigma_y", "image", "seed")
@@ -26,7 +27,8 @@ class Results:
     def __init__(self, path: Path, setting: dict[str, Any]) -> None:
         """Goes on with the file where there is one. Raises DevError where that was measured in another setting."""
         self.path = path
-        self.document = {"setting": setting | {"device": device()}, "versions": versions(), "rows": []}
+        setting = setting | {"device": device_name(get_torch_device())}
+        self.document = {"setting": setting, "versions": versions(), "rows": []}
         if path.exists():
             self.resume()
         self.known = {identity(row) for row in self.rows}
@@ -61,13 +63,6 @@ class Results:
 def identity(row: Row) -> str:
     """A key of the row; JSON, so that a row read back is the same."""
     return json.dumps([row[name] for name in IDENTITY], sort_keys=True)
-
-
-def device() -> str:
-    """What the networks run on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def versions() -> dict[str, str]:
