@@ -155,7 +155,7 @@ class LinearOperator(Operator):
             with torch.inference_mode():
                 x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(like)
                 for _ in range(20):
-                    x = self._adjoint(self._forward(x / x.norm()))
+                    x = self._adjoint(self._forward(x / x.norm().clamp_min(1e-30)))
             self.norm = float(x.norm()) ** 0.5
         return self.norm
 

@@ -39,7 +39,10 @@ def Compose(image_shape: Shape, makers: Sequence[Maker]) -> Operator:
     for part in parts:
         both = merge(merged[-1], part) if merged else None
         merged = [*merged[:-1], both] if both else [*merged, part]
-    return merged[0] if len(merged) == 1 else Product(image_shape, merged)
+    operator = merged[0] if len(merged) == 1 else Product(image_shape, merged)
+    if operator.num_measurements == 0:
+        raise ValueError("The operators of this composition leave nothing to measure: change one or their order.")
+    return operator
 
 
 def image_shape_for(measurement_shape: Shape, makers: Sequence[Maker]) -> Shape:

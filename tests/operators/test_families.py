@@ -149,6 +149,9 @@ REFUSALS = {
     "one column for each": partial(ops.ChannelMix, matrix=[[1.0, 2.0]]),
     "ratio": partial(ops.CompressedSensing, ratio=0),
     "nothing can follow": partial(ops.Compose, makers=[ops.CompressedSensing, ops.SuperResolution]),
+    "nothing to measure": partial(
+        ops.Compose, makers=[partial(ops.InpaintGrid, factor=3), partial(ops.SuperResolution, factor=3, kernel="nearest")]
+    ),
     "leave out the non-linear": partial(ops.Stack, makers=[ops.JPEG]),
     "quality": partial(ops.JPEG, quality=0),
 }
