@@ -1,6 +1,6 @@
 """How long an operator's forward, adjoint and pseudo-inverse take, beside deepinv's where it has the same operator.
 
-Both are timed in turns, call by call, after one untimed call that fills every cache; the median of the repeats counts.
+Both are timed in turns, call by call, after a first call that fills every cache; the median of the repeats counts.
 A row of the JSON is {"operator", "call", "size", "batch", "ms", "ms_deepinv", "ratio", "device"}: milliseconds for
 (batch, 3, size, size) images in float32, and ratio = ms / ms_deepinv; null where deepinv has no counterpart.
 """
@@ -24,8 +24,7 @@ from .operator_cases import CASES, Case
 Row = dict[str, Any]
 CALLS = ("forward", "adjoint", "pinv")
 DEEPINV_CALLS = ("A", "A_adjoint", "A_dagger")
-PATIENCE = 20.0  # seconds for one row: slow calls are repeated less often, down to three times
-MIN_REPEATS = 3
+PATIENCE = 20.0  # seconds for one row: slow calls are repeated less often, the slowest not at all
 
 
 def main(args: argparse.Namespace) -> int:
@@ -59,13 +58,9 @@ def measure(case: Case, size: int, batches: Sequence[int], repeats: int, device:
             sides = [calls(ours, CALLS, x)] + ([calls(theirs, DEEPINV_CALLS, x)] if theirs else [])
             for call, *rivals in zip(CALLS, *sides, strict=True):
                 ms, other = [*time_in_turns(rivals, repeats, device), None][:2]
-                ratio = round(ms / other, 3) if other else None
-                values = (case.name, call, size, batch, ms, other, ratio, device_name(device))
-                rows.append(dict(zip(("operator", "call", "size", "batch", *COLUMNS), values, strict=True)))
+                row = {"operator": case.name, "call": call, "size": size, "batch": batch, "ms": ms, "ms_deepinv": other}
+                rows.append({**row, "ratio": round(ms / other, 3) if other else None, "device": device_name(device)})
     return rows
-
-
-COLUMNS = ("ms", "ms_deepinv", "ratio", "device")
 
 
 def calls(operator: Any, names: Sequence[str], x: torch.Tensor) -> list[Callable[[], Any]]:
@@ -75,10 +70,11 @@ def calls(operator: Any, names: Sequence[str], x: torch.Tensor) -> list[Callable
 
 
 def time_in_turns(rivals: Sequence[Callable[[], Any]], repeats: int, device: torch.device) -> list[float]:
-    """The median milliseconds of each."""
-    warm_up = sum(seconds(call, device) for call in rivals)
-    repeats = max(min(repeats, int(PATIENCE / warm_up)), min(repeats, MIN_REPEATS))
-    times = [[seconds(call, device) for call in rivals] for _ in range(repeats)]
+    """The median milliseconds of each, without the first call's where there are others."""
+    times = [[seconds(call, device) for call in rivals]]
+    repeats = min(repeats, int(PATIENCE / sum(times[0])))
+    if repeats:
+        times = [[seconds(call, device) for call in rivals] for _ in range(repeats)]
     return [round(1e3 * statistics.median(column), 3) for column in zip(*times, strict=True)]
 
 

@@ -1,0 +1,63 @@
+"""`dev.py bench operators`: the command line and the rows it writes, at sizes that take no time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from psld.devkit import ROOT
+
+COLUMNS = ["operator", "call", "size", "batch", "ms", "ms_deepinv", "ratio", "device"]
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "dev.py"), "--no-setup", "bench", "operators", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict]]:
+    """What it prints and writes for one operator that deepinv has and one that it has not."""
+    out = tmp_path_factory.mktemp("bench") / "rows.json"
+    sizes = ("--sizes", "64", "72", "--batches", "1", "2")
+    result = bench(*sizes, "--repeats", "2", "--threads", "1", "--device", "cpu", "--only", "destripe", "mix",
+                   "--out", str(out))  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout, json.loads(out.read_text())
+
+
+def test_there_is_a_row_for_every_call_size_and_batch(run) -> None:
+    _, rows = run
+    assert all(list(row) == COLUMNS for row in rows)
+    expected = {(call, size, batch) for call in ("forward", "adjoint", "pinv") for size in (64, 72) for batch in (1, 2)}
+    for name in ("destripe", "channel mix 3 to 2"):
+        found = [(row["call"], row["size"], row["batch"]) for row in rows if row["operator"] == name]
+        assert len(found) == len(expected) and set(found) == expected
+
+
+def test_the_ratio_compares_with_deepinv_where_it_can(run) -> None:
+    for row in run[1]:
+        assert row["ms"] > 0 and row["device"].endswith("1 thread")
+        if row["operator"] == "destripe":
+            assert row["ratio"] == pytest.approx(row["ms"] / row["ms_deepinv"], abs=1e-3)
+        else:
+            assert row["ms_deepinv"] is row["ratio"] is None
+
+
+def test_the_table_has_the_same_rows(run) -> None:
+    printed, rows = run
+    lines = [line for line in printed.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + len(rows)
+    assert lines[1].startswith(f"| {rows[0]['operator']} | forward | 64 | 1 | {rows[0]['ms']:.1f} |")
+    assert "12 rows beside deepinv: median ratio" in printed
+
+
+def test_results_that_are_checked_in_are_such_rows() -> None:
+    files = list(Path(ROOT, "benchmarks", "results").glob("operators_*.json"))
+    assert files
+    for file in files:
+        rows = json.loads(file.read_text())
+        assert all(list(row) == COLUMNS for row in rows)
+        sizes = {(row["size"], row["batch"]) for row in rows}
+        assert {(512, 1), (512, 8), (1024, 1), (1024, 8)} <= sizes
