@@ -150,7 +150,8 @@ REFUSALS = {
     "ratio": partial(ops.CompressedSensing, ratio=0),
     "nothing can follow": partial(ops.Compose, makers=[ops.CompressedSensing, ops.SuperResolution]),
     "nothing to measure": partial(
-        ops.Compose, makers=[partial(ops.InpaintGrid, factor=3), partial(ops.SuperResolution, factor=3, kernel="nearest")]
+        ops.Compose,
+        makers=[partial(ops.InpaintGrid, factor=3), partial(ops.SuperResolution, factor=3, kernel="nearest")],
     ),
     "leave out the non-linear": partial(ops.Stack, makers=[ops.JPEG]),
     "quality": partial(ops.JPEG, quality=0),
