@@ -1,4 +1,4 @@
-"""Denoising diffusion restoration models, Kawar et al. 2022 (arXiv 2201.11793, eqs. 4 to 8), for pixel-space models.
+"""Denoising diffusion restoration models, Kawar et al. 2022 (arXiv 2201.11793), for pixel-space models.
 
 With A = U S V^T, x is seen in the basis V, where component i is measured as y_i = (S^+ U^T y)_i with noise of standard
 deviation tau_i = sigma_y / s_i. From the denoised estimate x0_hat the next level draws

@@ -1,12 +1,12 @@
-"""LatentDAPS: decoupled annealing posterior sampling, Zhang et al. 2024 (arXiv 2407.01521, algorithm 2).
+"""LatentDAPS: decoupled annealing posterior sampling, Zhang et al. 2024 (arXiv 2407.01521).
 
     z0_hat = the probability-flow ODE from z_t at sigma_t down to 0, in a few steps
     z0     ~ exp( - || z0 - z0_hat ||^2 / (2 r^2) - || y - A D(z0) ||^2 / (2 sigma_y^2) )      by Langevin dynamics
     z      = z0 noised to the next level
 
 Consecutive z are coupled only through z0, so that early errors can be undone. Gradients run through the decoder alone.
-The paper's r is sigma_t; ours, sigma_t / sqrt(1 + sigma_t^2), makes the whole chain exact for a standard normal latent
-with one ODE step (z0_hat = E[z0 | z_t]). The Langevin step size follows the curvature instead of a hand-tuned rate.
+The authors take r = sigma_t and a hand-tuned Langevin rate. Ours is r = sigma_t / sqrt(1 + sigma_t^2), with which the
+chain is exact for a standard normal latent and one ODE step (z0_hat = E[z0 | z_t]), and a rate by the curvature.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def local_map(
         h = Linearised(model, measurement, z0_hat)
         r = c * model.spread(sigma)
         z0 = posterior_mean(h, lambda v, r=r: r**2 * v, noise_std(measurement), iterations)
-        predicted = predicted_noise(model, z, z0_hat, sigma)
+        predicted = predicted_noise(model, z, z0, sigma)
         z = diffuse(model, z0, mix_noise(predicted, noise.like(z), eta), sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z, z0_hat, h.x0))

@@ -1,4 +1,4 @@
-"""Moment matching posterior sampling, Rozet et al. 2024 (arXiv 2405.13712, section 4.2), with H = A D.
+"""Moment matching posterior sampling, Rozet et al. 2024 (arXiv 2405.13712), with H = A D.
 
     p(z0 | z_t)       is matched by N(z0_hat, V),  V = sigma^2 * d z0_hat / d z_t            second-order Tweedie
     E[z0 | z_t, y]  = z0_hat + V J^T (sigma_y^2 I + J V J^T)^-1 (y - A D(z0_hat))            J: Jacobian of A D

@@ -1,4 +1,4 @@
-"""Proximal gluing: PSLD's gluing condition (Rout et al. 2023, eq. 9) as a fixed point, with no gradient at all.
+"""Proximal gluing: PSLD's gluing condition (Rout et al. 2023) as a fixed point, with no gradient at all.
 
 PSLD asks that z0_hat be the code of the glued image A^+ y + (I - A^+ A) D(z0_hat), and walks there by back-propagation.
 Here one goes there at each noise level, and renoises:
@@ -6,11 +6,14 @@ Here one goes there at each noise level, and renoises:
     x_hat = D(z0_hat)
     x'    = argmin_x || A x - y ||^2 / sigma_y^2 + || x - x_hat ||^2 / rho^2       rho = c * how far z0_hat may be off
     z0'   = z0_hat + E(x') - E(x_hat)                                             the VAE's own error cancels
-    z     = z0' noised to the next level, by fresh noise and by the predicted one
+    z     = z0' at the next level, under fresh noise and the noise that takes z0' to z_t
 
-Without noise x' is the glued image itself, and the proximal step a projection: hence the name. For E = D = I this is
+Without noise x' is the glued image itself and the proximal step a projection: hence the name. With E = D = I this is
 DiffPIR (Zhu et al. 2023), which alternates the same two steps in pixel space.
-One U-Net, one decoder and two encoder passes a step, in the memory of plain sampling.
+
+For a standard normal latent and a decoder along singular vectors of A, z0' at c = 1 is E[z0 | z_t, y]. Then eta = 0 is
+the probability-flow ODE of the posterior, exact in the limit of many steps; eta = 1 keeps the posterior's mean but not
+all its spread, and is the better restoration. One U-Net, one decoder and two encoder passes a step.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def proximal_gluing(
         x0_hat = model.decode(z0_hat)
         glued = A.prox(x0_hat, y, (c * model.spread(sigma) / noise_std(measurement)) ** 2)
         z0 = z0_hat + model.encode(glued) - model.encode(x0_hat)
-        predicted = predicted_noise(model, z, z0_hat, sigma)
+        predicted = predicted_noise(model, z, z0, sigma)
         z = diffuse(model, z0, mix_noise(predicted, noise.like(z), eta), sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z, z0_hat, x0_hat))

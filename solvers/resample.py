@@ -4,8 +4,9 @@
     z0(y)  = argmin || y - A D(z0) ||^2 from z0_hat, down to the noise level              hard data consistency
     z      ~ N( w z0(y) + (1 - w) z', w sigma_next^2 ),   w = k / (1 + k),   k = strength * (sigma^2 - sigma_next^2)
 
-which is eq. 13 in the sigma form. As in the authors' code the first third of the steps goes without, the second third
-minimises over pixels and encodes, and the last minimises over latents. Gradients run through the decoder alone.
+which is their proposition 1 in the sigma form. As in the authors' code the first third of the steps goes without, the
+second third minimises over pixels and encodes, and the last minimises over latents. Gradients run through the decoder
+alone.
 """
 
 from __future__ import annotations

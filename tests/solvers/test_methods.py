@@ -1,0 +1,146 @@
+"""What every method owes, whatever its algorithm: on one pixel-space prior, at few steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from psld.operators import GaussianBlur, HighDynamicRange, InpaintRandom
+from psld.operators.measurement import Measurement
+from psld.solvers import METHODS, LatentModel, NoiseSource
+from psld.tests.solvers.gaussian import levels, randn
+from torch import Tensor
+
+SHAPE = (1, 8, 8)
+SMOOTH = GaussianBlur(SHAPE, sigma=1.0, kernel_size=5)
+SIGMAS = levels(8, high=5.0)
+FEW = {"LatentDAPS": dict(ode_steps=1)}
+"""Levels inside the ODE are not the same in the two forms of a model."""
+
+
+def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    """Exact for pixels that are N(0, A A) of a blur A: neighbours are alike, which no method may know better."""
+    return SMOOTH.filter(x, lambda s: s**2 / (s**2 + sigma**2))
+
+
+MODEL = LatentModel(denoise, encode=lambda x: x, decode=lambda x: x)
+
+
+def measure(operator, batch: int = 3, sigma_y: float = 0.1) -> Measurement:
+    y = operator(SMOOTH(randn(batch, *SHAPE, seed=1)))
+    return Measurement(operator.restrict(y + sigma_y * randn(*y.shape, seed=2)), operator, sigma_y)
+
+
+def start(batch: int = 3) -> Tensor:
+    return randn(batch, *SHAPE, seed=3) * SIGMAS[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_start_gives_the_same_image_and_rounding_does_not_matter(name):
+    measurement, solve = measure(SMOOTH), METHODS[name].solve
+    image = solve(MODEL, measurement, start(), SIGMAS)
+    assert torch.isfinite(image).all()
+    assert torch.equal(solve(MODEL, measurement, start(), SIGMAS), image)
+    rounded = solve(MODEL, measurement, start().float().double(), SIGMAS)
+    torch.testing.assert_close(rounded, image, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "PSLD reference"])
+def test_a_batch_equals_its_single_runs(name):
+    measurement, solve = measure(SMOOTH), METHODS[name].solve
+    batch = solve(MODEL, measurement, start(), SIGMAS)
+    for i in range(3):
+        single = Measurement(measurement.y[i, None], SMOOTH, measurement.sigma_y)
+        torch.testing.assert_close(solve(MODEL, single, start()[i, None], SIGMAS), batch[i, None])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_flow_model_of_the_same_prior_gives_the_same_image(name):
+    """z = (1 - s) z0 + s noise is the variance-exploding z at sigma = s / (1 - s), scaled."""
+    flow = LatentModel(
+        lambda z, s: denoise(z / (1 - s), s / (1 - s)), MODEL.encode, MODEL.decode, signal=lambda s: 1 - s
+    )
+    measurement, solve, few = measure(SMOOTH), METHODS[name].solve, FEW.get(name, {})
+    exploding = solve(MODEL, measurement, start(), SIGMAS, **few)
+    image = solve(flow, measurement, start() / (1 + SIGMAS[0]), SIGMAS / (1 + SIGMAS), **few)
+    torch.testing.assert_close(image, exploding, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["Proximal gluing", "Local MAP", "MMPS", "DDRM", "ReSample", "LatentDAPS"])
+def test_known_pixels_are_kept_where_there_is_no_noise(name):
+    measurement = measure(InpaintRandom(SHAPE, drop=0.5), sigma_y=0.0)
+    settings = {"MMPS": dict(iterations=12), "ReSample": dict(latent_iterations=200)}.get(name, {})
+    image = METHODS[name].solve(MODEL, measurement, start(), SIGMAS, **settings)
+    assert measurement.residual(image).abs().max() < 0.02
+    unknown = image[measurement.y == 0]
+    assert unknown.abs().max() < 3 and unknown.std() > 0.05
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.linear_only])
+def test_a_method_that_claims_non_linear_operators_lowers_their_residual(name):
+    measurement = measure(HighDynamicRange(SHAPE))
+    gentle = {"omega": 0.01} if "omega" in METHODS[name].parameters else {}  # eight steps of 125 each
+    image = METHODS[name].solve(MODEL, measurement, start(), SIGMAS, **gentle)
+    before, after = measurement.rms_residual(denoise(start(), SIGMAS[0])), measurement.rms_residual(image)
+    assert (after < 0.8 * before).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_step_is_reported(name):
+    seen = []
+    METHODS[name].solve(MODEL, measure(SMOOTH), start(), SIGMAS, callback=seen.append)
+    assert [step.index for step in seen] == list(range(8))
+    assert [float(step.sigma) for step in seen] == SIGMAS[:-1].tolist()
+    assert all(step.x0_hat.shape == (3, *SHAPE) and not step.z.requires_grad for step in seen)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_are_used_where_they_are_declared_and_nowhere_else(name):
+    method, passed = METHODS[name], {"denoise": False, "decode": False}
+
+    class Watch(torch.autograd.Function):
+        """Identity that notes whether back-propagation came by."""
+
+        @staticmethod
+        def forward(ctx, x: Tensor, where: str) -> Tensor:
+            ctx.where = where
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient: Tensor):
+            passed[ctx.where] = True
+            return gradient, None
+
+    watched = LatentModel(
+        lambda z, sigma: Watch.apply(denoise(z, sigma), "denoise"),
+        MODEL.encode,
+        lambda z0: Watch.apply(z0, "decode"),
+    )
+    method.solve(watched, measure(SMOOTH), start(), SIGMAS)
+    assert passed == {"denoise": method.through_denoiser, "decode": method.through_decoder}
+
+
+def test_parameters_are_read_off_the_solver():
+    assert METHODS["PSLD"].parameters == {"gamma": 0.1, "omega": 1.0}
+    assert list(METHODS["LDPS"].parameters) == ["omega"]
+    assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "latent", "message"),
+    [
+        (GaussianBlur(SHAPE, 1.0, 5), (4, 2, 2), "DDRM restores pixels"),
+        (HighDynamicRange(SHAPE), SHAPE, "HighDynamicRange has none"),
+    ],
+)
+def test_ddrm_refuses_in_a_sentence(operator, latent, message):
+    with pytest.raises(ValueError, match=message):
+        METHODS["DDRM"].solve(MODEL, measure(operator), randn(3, *latent, seed=0), SIGMAS)
+
+
+def test_fresh_noise_is_standard_normal_and_new_each_time():
+    source = NoiseSource(start(batch=64))
+    first, second = source.like(torch.zeros(64, 500)), source.like(torch.zeros(64, 500))
+    for noise in (first, second):
+        assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
+    correlation = torch.corrcoef(torch.cat([first, second])).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.25
