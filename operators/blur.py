@@ -135,6 +135,7 @@ class CircularBlur(SpectralOperator):
 class BoundedBlur(LinearOperator):
     """Convolution with a reflected, replicated or zero boundary: pinv and prox run conjugate gradients.
 
+    |A A^+ A x - A x| <= 0.01 |A| |x|, and prox to a relative residual of 1e-4 in single, 1e-12 in double precision.
     No transform diagonalises these: a cosine transform would need a symmetric kernel and repeated edge pixels.
     """
 

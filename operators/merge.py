@@ -1,4 +1,9 @@
-"""Closed forms of two operators in a row."""
+"""Closed forms of two operators in a row.
+
+Masks; blurs with a circular boundary; rows-and-columns operators (resizing, separable blurs, masks of whole rows and
+columns); channel mixing with whatever treats all channels alike, or with any mask; a circular blur before or after a
+regular grid; anything with a closed form after a resizing by box or nearest whose factor divides the image.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,10 @@ def apply(operator: ops.Operator, picture: np.ndarray) -> np.ndarray:
 
 
 def imresize_weights(n: int, scale: float) -> np.ndarray:
-    """MATLAB's imresize of one axis, pixel by pixel: the stretched cubic kernel, half-sample symmetric border."""
+    """MATLAB's imresize of one axis, pixel by pixel: the stretched cubic kernel, half-sample symmetric border.
+
+    The definition that the `Resizer` of the PSLD and DPS references states too.
+    """
 
     def cubic(x: float) -> float:
         x = abs(x)

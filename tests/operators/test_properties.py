@@ -78,11 +78,11 @@ def check_adjoint(operator, batch):
     assert torch.equal(operator.restrict(ax), ax) and 0 < operator.num_measurements <= ax[0].numel()
 
 
-def check_pseudo_inverse(operator, batch):
-    """The four identities of Moore and Penrose, of which the closed forms leave 1e-9 and the others what they state."""
+def check_pseudo_inverse(operator, batch, scale=1.0):
+    """The four identities of Moore and Penrose, to 1e-9 or to what conjugate gradients state; |A| is at most scale."""
     x, z = noise((batch, *operator.image_shape), 2), noise((batch, *operator.image_shape), 3)
     exact = isinstance(operator, ops.SpectralOperator)
-    tolerance = 1e-9 if exact else 1e-2 if operator.smoothing else 1e-6
+    tolerance = scale * (1e-9 if exact else 1e-2 if operator.smoothing else 1e-6)
     ax = operator(x)
     px, pz = operator.pinv(ax), operator.pinv(operator(z))
     assert (operator(px) - ax).norm() <= tolerance * x.norm(), "A A+ A = A"
@@ -149,3 +149,17 @@ def test_identities_of_two(first, then, data):
         x = noise((2, *shape))
         torch.testing.assert_close(operator(x), outer(inner(x)), rtol=1e-10, atol=1e-10)
     check(operator, 2, data.draw(st.floats(0.01, 100)))
+
+
+@settings(quick, max_examples=25)
+@given(data=st.data())
+def test_identities_of_a_stack(data):
+    shape = (3, *data.draw(sizes))
+    names = data.draw(st.lists(st.sampled_from(sorted(OPERATORS)), min_size=1, max_size=3))
+    makers = [data.draw(OPERATORS[name]) for name in names]
+    if all(build(maker, shape) for maker in makers):
+        operator = ops.Stack(shape, makers)
+        scale = len(makers) ** 0.5  # |A| is at most that
+        check_adjoint(operator, 2)
+        check_pseudo_inverse(operator, 2, scale)
+        check_prox(operator, 2, data.draw(st.floats(0.01, 100)))
