@@ -11,47 +11,59 @@ if TYPE_CHECKING:
     from .base import LinearOperator
 
 MAX_ITERATIONS = 2000
+CACHED = 2**21  # values of a vector that a CPU's cache holds beside a few more
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
 """relative residual; in single precision, rounding hides what lies below"""
 
 
-def normal_solve(operator: LinearOperator, b: Tensor, t: float | Tensor) -> Tensor:
+def normal_solve(operator: LinearOperator, b: Tensor, t: float | Tensor, tolerance: float | None = None) -> Tensor:
     """(I + t A^T A)^-1 b, differentiable in b.
 
-    Stops at a residual of TOLERANCE |b| or after MAX_ITERATIONS.
+    Stops at a residual of tolerance |b| (default: TOLERANCE of the precision) or after MAX_ITERATIONS.
     """
-    return _NormalSolve.apply(b, operator, t)
+    return _NormalSolve.apply(b, operator, t, tolerance or TOLERANCE[b.dtype])
 
 
 class _NormalSolve(torch.autograd.Function):
     """The system is symmetric, so the backward pass is one more solve."""
 
     @staticmethod
-    def forward(ctx, b: Tensor, operator: LinearOperator, t: float | Tensor) -> Tensor:
-        ctx.operator, ctx.t = operator, t.detach() if isinstance(t, Tensor) else t
-        return conjugate_gradients(operator, b, ctx.t)
+    def forward(ctx, b: Tensor, operator: LinearOperator, t: float | Tensor, tolerance: float) -> Tensor:
+        t = torch.as_tensor(t, dtype=b.dtype, device=b.device).detach()
+        ctx.system = operator, t, tolerance
+        return in_parts(b, *ctx.system)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _NormalSolve.apply(grad, ctx.operator, ctx.t), None, None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _NormalSolve.apply(grad, *ctx.system), None, None, None
 
 
-def conjugate_gradients(operator: LinearOperator, b: Tensor, t: float | Tensor) -> Tensor:
+def in_parts(b: Tensor, operator: LinearOperator, t: Tensor, tolerance: float) -> Tensor:
+    """On a CPU, a batch goes in parts that its cache holds: fresh memory for every product costs more than the rest."""
+    size = max(1, CACHED * len(b) // b.numel()) if b.device.type == "cpu" else len(b)
+    t = t.expand(len(b), 1, 1, 1)
+    parts = zip(b.split(size), t.split(size), strict=True)
+    return torch.cat([conjugate_gradients(part, operator, weight, tolerance) for part, weight in parts])
+
+
+def conjugate_gradients(b: Tensor, operator: LinearOperator, t: Tensor, tolerance: float) -> Tensor:
     """Each image of the batch has its own step sizes and its own stop, so a batch gives what single images give."""
-    u, r, p = torch.zeros_like(b), b, b
+    u, r, p = torch.zeros_like(b), b.clone(), b.clone()
     rr = _dot(r, r)
-    stop = TOLERANCE[b.dtype] ** 2 * rr
+    stop = tolerance**2 * rr
     for _ in range(MAX_ITERATIONS):
         active = rr > stop
         if not active.any():
             break
-        q = p + t * operator._adjoint(operator._forward(p))
+        q = torch.addcmul(p, t, operator._adjoint(operator._forward(p)))
         step = torch.where(active, rr / _dot(p, q), 0)
-        u, r = u + step * p, r - step * q
+        u.addcmul_(step, p)
+        r.addcmul_(step, q, value=-1)
         rr, previous = _dot(r, r), rr
-        p = r + torch.where(active, rr / previous, 0) * p
+        p.mul_(torch.where(active, rr / previous, 0)).add_(r)
     return u
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1).view(-1, 1, 1, 1)
+    """Image by image, so that rounding does not depend on the batch."""
+    return torch.stack([torch.dot(v.flatten(), w.flatten()) for v, w in zip(a, b, strict=True)]).view(-1, 1, 1, 1)

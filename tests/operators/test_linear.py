@@ -156,7 +156,8 @@ def test_batch_equals_single_runs(name):
     x, y = draw(operator, torch.float32, batch=3)
     for call in (lambda v, w: operator(v), lambda v, w: operator.pinv(w, 0.1), lambda v, w: operator.prox(v, w, 5.0)):
         singles = torch.cat([call(x[i : i + 1], y[i : i + 1]) for i in range(3)])
-        torch.testing.assert_close(call(x, y), singles, rtol=1e-4, atol=1e-4)
+        tolerance = 1e-4 if name in EXACT else 2e-3  # conjugate gradients in single precision
+        torch.testing.assert_close(call(x, y), singles, rtol=tolerance, atol=tolerance)
 
 
 @every
