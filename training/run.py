@@ -57,9 +57,11 @@ class Folder:
         curves.plot(self.log_file, self.path / "curves.png")
 
 
-def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: float | None = None) -> Path:
+def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: float | None = None,
+          credit: str | None = None) -> Path:
     """Trains for `minutes` in all, over all calls with this folder; returns the exported prior.
 
+    credit: whose photos they are, for the metadata of the prior (default: the name of the file).
     stop_after: minutes after which this call saves and returns, to be called again.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -90,8 +92,9 @@ def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: f
     scale = diffusion.scale_factor(latents)
 
     def look_at_samples() -> None:
-        credit = f"{len(photos)} photos of {source.name}, {size} px"
-        networks.export(folder.prior, sizes, first.average.state_dict(), second.average.state_dict(), scale, credit)
+        trained_on = f"{credit or source.name}, {len(photos)} photos, {size} px"
+        weights = first.average.state_dict(), second.average.state_dict()
+        networks.export(folder.prior, sizes, *weights, scale, trained_on)
         sheet(sample(folder.prior, 36, size), out / "sheets" / f"samples_{second.step:06}.png")
 
     loss = diffusion.DiffusionLoss(second.network, latents, scale, device, seed=second.step)
