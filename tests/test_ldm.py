@@ -104,7 +104,9 @@ def test_embedded_prior_describes_itself(prior):
     model, vae = prior
     assert (vae.latent_channels, vae.spacial_compression_encode(), vae.spacial_compression_decode()) == (4, 4, 4)
     assert vae.vae_dtype == torch.float32
-    assert model.get_model_object("latent_format").scale_factor == pytest.approx(1.042358332546361)
+    with safetensors.safe_open(PRIORS / "hands64.safetensors", "pt") as file:
+        scale_factor = float(file.metadata()["scale_factor"])
+    assert model.get_model_object("latent_format").scale_factor == pytest.approx(scale_factor)
     betas = torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     torch.testing.assert_close(model.get_model_object("model_sampling").sigmas, ((1 - alphas) / alphas).sqrt().float())
