@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -36,7 +37,9 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of one method, by the command a person types."""
     out = tmp_path_factory.mktemp("quality") / "run.json"
     command = [sys.executable, str(ROOT / "dev.py"), "--no-setup", "bench", "quality", *SMALL]
-    result = subprocess.run([*command, "--methods", "LDPS", "--out", str(out)], capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # as the tests: rows say how many
+    command += ["--methods", "LDPS", "--out", str(out)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert "super_resolution, LDPS@2: " in result.stdout
     return out
