@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from psld.devkit import ROOT
 from psld.devkit.perceptual import ArraysOnly, lpips_alex
-from psld.training import data, evaluate
+from psld.training import data, evaluate, metrics
 
 
 def drawing(rng: np.random.Generator) -> Image.Image:
@@ -57,6 +57,11 @@ def test_train_resume_export_load_and_sample(photos, tmp_path, run_prompt, comfy
     after = torch.load(tmp_path / "first_stage.pt", weights_only=True)
     assert after["step"] > before["step"] > 0 and after["seconds"] > before["seconds"]
 
+    longer = dev("--data", photos, "--out", tmp_path, "--minutes", 1.2, "--stop-after", 0.01)
+    assert longer.returncode == 0, longer.stderr
+    kept = torch.load(tmp_path / "first_stage.pt", weights_only=True)
+    assert kept["step"] == after["step"], "the U-Net knows the latents of this first stage only"
+
     logged = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert {"psnr", "lpips"} <= {row["name"] for row in logged}
     quality = [float(row["value"]) for row in logged if row["name"] == "psnr"]
@@ -71,9 +76,9 @@ def test_train_resume_export_load_and_sample(photos, tmp_path, run_prompt, comfy
 
     measured = dev("--evaluate", prior, "--data", photos, "--samples", 4, "--out", tmp_path / "evaluation")
     assert measured.returncode == 0, measured.stderr
-    metrics = json.loads(measured.stdout[measured.stdout.index("{") :])
-    assert (metrics["train_photos"], metrics["test_photos"], metrics["size"]) == (90, 10, 64)
-    assert metrics["psnr"] == pytest.approx(quality[-1], abs=1.0) and metrics["kid"] > 0
+    found = json.loads(measured.stdout[measured.stdout.index("{") :])
+    assert (found["train_photos"], found["test_photos"], found["size"]) == (90, 10, 64)
+    assert found["psnr"] == pytest.approx(quality[-1], abs=1.0) and found["kid"] > 0
     assert Image.open(tmp_path / "evaluation" / "neighbours.png").size == (8 * 66, 66)
 
 
@@ -120,8 +125,8 @@ def test_fid_agrees_with_the_matrix_square_root():
     covariances = [torch.cov(features.T).numpy() for features in (x, y)]
     cross = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     expected = float((x.mean(0) - y.mean(0)).square().sum()) + np.trace(sum(covariances) - 2 * cross)
-    assert evaluate.fid(x, y) == pytest.approx(expected, abs=1e-3)
-    assert evaluate.fid(x, x) == pytest.approx(0, abs=1e-3)
+    assert metrics.fid(x, y) == pytest.approx(expected, abs=1e-3)
+    assert metrics.fid(x, x) == pytest.approx(0, abs=1e-3)
 
 
 def test_kid_is_the_unbiased_discrepancy():
@@ -134,7 +139,7 @@ def test_kid_is_the_unbiased_discrepancy():
         return np.mean([k(a[i], a[j]) for i in range(len(a)) for j in range(len(a)) if i != j])
 
     expected = within(x) + within(y) - 2 * np.mean([k(a, b) for a in x for b in y])
-    assert evaluate.kid(x, y) == pytest.approx(expected, abs=1e-5)
+    assert metrics.kid(x, y) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_nearest_photo_of_a_photo_is_itself_and_of_its_mirror_image_too(photos):

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from ..devkit.perceptual import inception_features, lpips_alex, lpips_network
+from ..devkit.perceptual import inception_features, lpips_network
 from ..runtime.ldm import load_ldm
 from . import data
+from .metrics import fid, kid, reconstruction_metrics
 from .samples import sample, sheet
 
 NEIGHBOURS = 64
@@ -52,7 +53,7 @@ def image_size(weights: Path) -> int:
             metadata = file.metadata() or {}
         unet, first_stage = (json.loads(metadata[key]) for key in ("unet_config", "first_stage_config"))
         return unet["image_size"] << (len(first_stage["ddconfig"]["ch_mult"]) - 1)
-    except Exception as error:
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"--evaluate: {weights} is no prior that this tool has exported ({error}).") from error
 
 
@@ -63,31 +64,7 @@ def reconstruction(weights: Path, images: Tensor) -> dict[str, float]:
     decoded = [vae.decode(vae.encode((part.movedim(1, -1) + 1) / 2)).movedim(-1, 1) * 2 - 1
                for part in images.split(32)]
     result = torch.cat(decoded)
-    psnr = -10 * ((result - images) / 2).square().mean(dim=(1, 2, 3)).log10()
-    return {"psnr": round(float(psnr.mean()), 3), "lpips": round(float(lpips_alex(result, images).mean()), 5)}
-
-
-def fid(x: Tensor, y: Tensor) -> float:
-    """Frechet distance of Gaussians fitted to features, (N, d) and (M, d) in double precision."""
-    covariances = [torch.cov(features.T) for features in (x, y)]
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp_min(0).sqrt().sum()
-    shift = (x.mean(dim=0) - y.mean(dim=0)).square().sum()
-    return round(float(shift + sum(torch.trace(c) for c in covariances) - 2 * cross), 3)
-
-
-def kid(x: Tensor, y: Tensor) -> float:
-    """Squared maximum mean discrepancy, unbiased, with the kernel (x y / d + 1)^3 (Binkowski et al., ICLR 2018)."""
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def within(a: Tensor) -> Tensor:
-        k = kernel(a, a)
-        return (k.sum() - k.trace()) / (len(a) * (len(a) - 1))
-
-    return round(float(within(x) + within(y) - 2 * kernel(x, y).mean()), 6)
+    return {name: round(value, 5) for name, value in reconstruction_metrics(images, result).items()}
 
 
 @torch.inference_mode()

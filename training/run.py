@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..devkit.perceptual import lpips_alex
 from . import autoencoder, curves, data, diffusion, networks
 from .loop import Training
+from .metrics import reconstruction_metrics
 from .samples import sample, sheet
 
 FIRST_STAGE_SHARE = 0.25
@@ -57,6 +58,20 @@ class Folder:
         curves.plot(self.log_file, self.path / "curves.png")
 
 
+@dataclass(frozen=True)
+class Job:
+    """What both stages work on."""
+
+    photos: list[Image.Image]
+    tests: Tensor
+    """(N, 3, H, W) uint8, to look at reconstructions."""
+    sizes: networks.Sizes
+    folder: Folder
+    device: torch.device
+    deadline: float
+    """Of the monotonic clock: when to save and leave."""
+
+
 def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: float | None = None,
           credit: str | None = None) -> Path:
     """Trains for `minutes` in all, over all calls with this folder; returns the exported prior.
@@ -64,47 +79,61 @@ def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: f
     credit: whose photos they are, for the metadata of the prior (default: the name of the file).
     stop_after: minutes after which this call saves and returns, to be called again.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder, sizes = Folder(out), networks.Sizes(image_size=size)
-    deadline = time.monotonic() + 60 * stop_after if stop_after else float("inf")
     torch.manual_seed(0)
-    stages = Training(networks.first_stage(sizes).to(device), autoencoder.LEARNING_RATE, autoencoder.DECAY), Training(
-        networks.unet(sizes).to(device), diffusion.LEARNING_RATE, diffusion.DECAY)
-    for name, training in zip(("first_stage", "unet"), stages, strict=True):
-        folder.load(name, training, device)
-    photos = data.read_photos(source, "train")
-    tests = data.squares(data.read_photos(source, "test")[:64], size)
-    first, second = stages
-
-    def look_at_reconstructions() -> None:
-        x, y = data.pixels(tests), autoencoder.reconstruct(first.average, tests, device)
-        folder.log("first_stage", first, reconstruction_metrics(x, y))
-        sheet(torch.stack([x[:32], y[:32]], dim=1).flatten(0, 1), out / "sheets" / "reconstructions.png", columns=16)
-
+    job = Job(
+        photos=data.read_photos(source, "train"),
+        tests=data.squares(data.read_photos(source, "test")[:64], size),
+        sizes=networks.Sizes(image_size=size),
+        folder=Folder(out),
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        deadline=time.monotonic() + 60 * stop_after if stop_after else float("inf"),
+    )
+    first = Training(networks.first_stage(job.sizes).to(job.device), autoencoder.LEARNING_RATE, autoencoder.DECAY)
+    second = Training(networks.unet(job.sizes).to(job.device), diffusion.LEARNING_RATE, diffusion.DECAY)
+    for name, training in (("first_stage", first), ("unet", second)):
+        job.folder.load(name, training, job.device)
     budget = 60 * minutes * FIRST_STAGE_SHARE
-    if first.seconds < budget:
-        images = data.bank(photos, size, COPIES, ZOOM_FIRST_STAGE)
-        loss = autoencoder.AutoencoderLoss(first.network, images, device, seed=first.step)
-        folder.latents.unlink(missing_ok=True)
-        if not run_stage("first_stage", first, loss, budget, folder, look_at_reconstructions, deadline):
-            return folder.prior
-    latents = cached_latents(folder, first, photos, size, device)
+    finished = second.step > 0 or first.seconds >= budget  # the U-Net knows the latents of this first stage only
+    if finished or train_first_stage(first, job, budget):
+        trained_on = f"{credit or source.name}, {len(job.photos)} photos, {size} px"
+        train_unet(second, first, job, 60 * minutes - first.seconds, trained_on)
+    return job.folder.prior
+
+
+def train_first_stage(training: Training, job: Job, budget: float) -> bool:
+    """Trains the autoencoder for `budget` seconds; whether it got so far."""
+
+    def look() -> None:
+        x, y = data.pixels(job.tests), autoencoder.reconstruct(training.average, job.tests, job.device)
+        job.folder.log("first_stage", training, reconstruction_metrics(x, y))
+        pairs = torch.stack([x[:32], y[:32]], dim=1).flatten(0, 1)
+        sheet(pairs, job.folder.path / "sheets" / "reconstructions.png", columns=16)
+
+    images = data.bank(job.photos, job.sizes.image_size, COPIES, ZOOM_FIRST_STAGE)
+    loss = autoencoder.AutoencoderLoss(training.network, images, job.device, seed=training.step)
+    job.folder.latents.unlink(missing_ok=True)
+    return run_stage("first_stage", training, loss, budget, job, look)
+
+
+def train_unet(training: Training, first: Training, job: Job, budget: float, trained_on: str) -> None:
+    """Trains the U-Net for `budget` seconds on the latents of the first stage, and exports both."""
+    latents = cached_latents(first, job)
     scale = diffusion.scale_factor(latents)
 
-    def look_at_samples() -> None:
-        trained_on = f"{credit or source.name}, {len(photos)} photos, {size} px"
-        weights = first.average.state_dict(), second.average.state_dict()
-        networks.export(folder.prior, sizes, *weights, scale, trained_on)
-        sheet(sample(folder.prior, 36, size), out / "sheets" / f"samples_{second.step:06}.png")
+    def look() -> None:
+        weights = first.average.state_dict(), training.average.state_dict()
+        networks.export(job.folder.prior, job.sizes, *weights, scale, trained_on)
+        file = job.folder.path / "sheets" / f"samples_{training.step:06}.png"
+        sheet(sample(job.folder.prior, 36, job.sizes.image_size), file)
 
-    loss = diffusion.DiffusionLoss(second.network, latents, scale, device, seed=second.step)
-    run_stage("unet", second, loss, 60 * minutes * (1 - FIRST_STAGE_SHARE), folder, look_at_samples, deadline)
-    return folder.prior
+    loss = diffusion.DiffusionLoss(training.network, latents, scale, job.device, seed=training.step)
+    run_stage("unet", training, loss, budget, job, look)
 
 
-def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor]], budget: float, folder: Folder,
-              look: Callable[[], None], deadline: float) -> bool:
+def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor]], budget: float, job: Job,
+              look: Callable[[], None]) -> bool:
     """Trains one network until its budget is used up (True) or the deadline has come (False), and saves it."""
+    folder = job.folder
     sums, since, saved, looked = {}, 0, training.seconds, training.seconds
     bar = tqdm(total=round(budget), initial=round(training.seconds), desc=name, unit="s",
                bar_format="{desc} {percentage:3.0f} % |{bar}| {n}/{total} s {postfix}")
@@ -124,7 +153,7 @@ def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor
             if training.seconds - looked > LOOK_SECONDS:
                 look()
                 looked = training.seconds
-            if time.monotonic() > deadline:
+            if time.monotonic() > job.deadline:
                 break
     finally:
         folder.save(name, training)
@@ -133,16 +162,10 @@ def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor
     return training.seconds >= budget
 
 
-def cached_latents(folder: Folder, first: Training, photos: list[Image.Image], size: int,
-                   device: torch.device) -> Tensor:
+def cached_latents(first: Training, job: Job) -> Tensor:
     """Posteriors of the augmented photos, computed once by the finished first stage."""
-    if not folder.latents.exists():
-        images = data.bank(photos, size, COPIES, ZOOM_UNET, seed=1)
-        save_file({"posteriors": autoencoder.posteriors(first.average, images, device)}, folder.latents)
-    return load_file(folder.latents)["posteriors"]
-
-
-def reconstruction_metrics(x: Tensor, y: Tensor) -> dict[str, float]:
-    """Mean PSNR in dB and LPIPS-Alex of reconstructions y of x, BCHW in [-1, 1]."""
-    psnr = -10 * ((x - y) / 2).square().mean(dim=(1, 2, 3)).log10()
-    return {"psnr": float(psnr.mean()), "lpips": float(lpips_alex(x, y).mean())}
+    file = job.folder.latents
+    if not file.exists():
+        images = data.bank(job.photos, job.sizes.image_size, COPIES, ZOOM_UNET, seed=1)
+        save_file({"posteriors": autoencoder.posteriors(first.average, images, job.device)}, file)
+    return load_file(file)["posteriors"]
