@@ -20,6 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=120, metavar="N", help=total)
     parser.add_argument("--stop-after", type=float, metavar="N", help="save and leave after N minutes of this call")
     parser.add_argument("--size", type=int, default=64, metavar="PX", help="side of the pictures (default: 64)")
+    parser.add_argument("--factor", type=int, choices=(4, 8), default=4, help="side of a picture by side of its latent "
+                        "(default: 4, with 4 channels; 8 has 16)")  # fmt: skip
     parser.add_argument("--credit", metavar="TEXT", help="whose photos they are, for the metadata of the prior")
     parser.add_argument("--evaluate", metavar="WEIGHTS", help="measure a prior instead, and print JSON")
     parser.add_argument("--samples", type=int, default=1000, metavar="N", help="samples to measure (default: 1000)")
@@ -42,7 +44,8 @@ def main(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> None:
     run = importlib.import_module("psld.training.run")
-    prior = run.train(Path(args.data), Path(args.out), args.minutes, args.size, args.stop_after, args.credit)
+    prior = run.train(Path(args.data), Path(args.out), args.minutes, args.size, args.factor, args.stop_after,
+                      args.credit)
     print(f"Prior: {prior}" if prior.exists() else "Stopped in the first stage; the same command goes on.")
 
 

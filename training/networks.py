@@ -52,6 +52,14 @@ class Sizes:
                 "use_scale_shift_norm": False, "resblock_updown": False}
 
 
+SMALL_LATENTS = {"embed_dim": 16, "ch_mult": (1, 2, 2, 3), "channel_mult": (1, 2), "attention_resolutions": (1, 2)}
+
+
+def sizes(pixels: int, factor: int) -> Sizes:
+    """For pictures of so many pixels a side and latents of pixels / factor; factor is 4 or 8."""
+    return Sizes(image_size=pixels, **(SMALL_LATENTS if factor == 8 else {}))
+
+
 def first_stage(sizes: Sizes) -> AutoencoderKL:
     """A fresh KL autoencoder."""
     return initialised(AutoencoderKL(embed_dim=sizes.embed_dim, ddconfig=sizes.ddconfig))

@@ -72,10 +72,11 @@ class Job:
     """Of the monotonic clock: when to save and leave."""
 
 
-def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: float | None = None,
-          credit: str | None = None) -> Path:
+def train(source: Path, out: Path, minutes: float, size: int = 64, factor: int = 4,
+          stop_after: float | None = None, credit: str | None = None) -> Path:
     """Trains for `minutes` in all, over all calls with this folder; returns the exported prior.
 
+    factor: side of a picture by side of its latent, 4 or 8.
     credit: whose photos they are, for the metadata of the prior (default: the name of the file).
     stop_after: minutes after which this call saves and returns, to be called again.
     """
@@ -83,7 +84,7 @@ def train(source: Path, out: Path, minutes: float, size: int = 64, stop_after: f
     job = Job(
         photos=data.read_photos(source, "train"),
         tests=data.squares(data.read_photos(source, "test")[:64], size),
-        sizes=networks.Sizes(image_size=size),
+        sizes=networks.sizes(size, factor),
         folder=Folder(out),
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         deadline=time.monotonic() + 60 * stop_after if stop_after else float("inf"),
