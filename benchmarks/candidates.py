@@ -11,6 +11,7 @@ from comfy.model_sampling import EPS
 from ..devkit import DevError
 from ..operators import LinearOperator
 from ..solvers import METHODS, Method
+from ..solvers.presets import preset
 from . import reference
 from .prior import Prior
 from .reference import Checkout, TheirOperator
@@ -60,12 +61,12 @@ def parsed(text: str, args: argparse.Namespace) -> Candidate:
     return Candidate(name, int(steps or args.steps))
 
 
-def parameters(candidate: Candidate, task: Task, wishes: dict[str, float]) -> dict[str, Any]:
-    """A candidate's parameters for the task: its defaults (the authors' own for their update), then the wishes."""
+def parameters(candidate: Candidate, task: Task, size: int, wishes: dict[str, float]) -> dict[str, Any]:
+    """A candidate's parameters for the task: its preset (the authors' own for their update), then the wishes."""
     if candidate.couples_images:
         defaults = reference.weights(task.name)
     else:
-        defaults = METHODS[candidate.method].parameters
+        defaults = preset(candidate.method, METHODS[candidate.method], task.bind(size, seed=0))
     return {name: wishes.get(name, value) for name, value in defaults.items()}
 
 

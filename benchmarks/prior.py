@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.sample
-import comfy.samplers
 import comfy.sd
 import folder_paths
 import torch
@@ -23,11 +22,12 @@ from ..nodes.types import pixels_from_image
 from ..operators.measurement import Measurement
 from ..runtime import checks
 from ..runtime.ldm import load_ldm
+from ..runtime.levels import AUTO, noise_levels
 from ..runtime.sampler import posterior_sampler, static
 from ..solvers import METHODS, Method
 
 EMBEDDED = PRIORS / "hands64.safetensors"
-SCHEDULER = "ddim_uniform"
+SCHEDULER = AUTO
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,6 @@ class Prior:
     vae: comfy.sd.VAE
     positive: list | None
 
-    def sigmas(self, steps: int) -> Tensor:
-        """Noise levels from high to zero, as the KSampler node has them."""
-        return comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), SCHEDULER, steps)
-
     @property
     def training_sigmas(self) -> Tensor:
         """The noise levels it was trained on, rising."""
@@ -52,9 +48,10 @@ class Prior:
     def sample(self, method: Method, measurement: Measurement, noise: Tensor, steps: int) -> Tensor:
         """Restored pixels (B, 3, H, W) in [-1, 1], from noise (B, c, h, w) of unit variance."""
         guider = make_guider(self.model, self.positive, None, 1.0)
+        sigmas = noise_levels(self.model, SCHEDULER, steps, method)
         with registered(method) as name:
-            sampler = posterior_sampler(measurement, self.vae, name, gamma=0.0, omega=0.0)
-            samples = guider.sample(noise, torch.zeros_like(noise), sampler, self.sigmas(steps), disable_pbar=True)
+            sampler = posterior_sampler(measurement, self.vae, name)
+            samples = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True)
         return pixels_from_image(self.vae.decode(samples))
 
     def noise(self, measurement: Measurement, seeds: list[int]) -> Tensor:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..devkit.perceptual import lpips_alex
 from ..nodes.metrics import psnr
+from ..operators.discrepancy import fit_to_noise_level
 from ..operators.measurement import Measurement
 from ..operators.noise import GaussianNoise
 from ..solvers import GradientError
@@ -84,7 +85,7 @@ def jobs(args: argparse.Namespace, images: list[TestImage], results: Results) ->
     for task in (TASKS[name] for name in args.tasks):
         for sigma_y in args.sigma if task.sigma_y is None else [task.sigma_y]:
             for candidate in candidates.chosen(args):
-                values = candidates.parameters(candidate, task, dict(args.set))
+                values = candidates.parameters(candidate, task, args.size, dict(args.set))
                 for seed in args.seeds:
                     whole = Job(candidate, task, sigma_y, seed, values, tuple(images))
                     missing = [image for image in images if not results.has(whole.row(image))]
@@ -117,6 +118,8 @@ def measure(job: Job, prior: Prior, checkout: reference.Checkout | None, gallery
             singles = (replace(job, images=(image,)) for image in job.images)
             return [row for single in singles for row in measure(single, prior, checkout, gallery, bar)]
         x = torch.full_like(truth, math.nan)
+    if not job.candidate.couples_images:  # as PSLD KSampler does it
+        x = fit_to_noise_level(ours, x).clamp(-1, 1)
     pinv = A.pinv(ours.y, rcond=noise_cutoff(ours))
     residual = A.restrict(told.y - operator(x)).flatten(1).norm(dim=1)
     columns = compare(x, truth) | {

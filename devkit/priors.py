@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .litegraph import Node
 
 PICTURE_SIZE = {"ldm": 64, "sd15": 512}  # pixels; what each prior was trained on
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}?download=true"
-STEPS = {"ldm": 200, "sd15": 500}
+STEPS = 30
 ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": f"It needs the checkpoint **{SD15}**, and more memory than ordinary sampling, for gradients.",
+    "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: Proximal gluing does without.",
 }
 
 
@@ -29,11 +27,11 @@ def prior_nodes(prior: str) -> dict[str, Node]:
     }
 
 
-def sampler(prior: str, measurement: tuple[str, int], gamma: float, omega: float, **changed: Any) -> Node:
-    """PSLD KSampler on the nodes of `prior_nodes`, with the usual settings but those that are `changed`."""
+def sampler(prior: str, measurement: tuple[str, int]) -> Node:
+    """PSLD KSampler on the nodes of `prior_nodes`, with its defaults."""
     nodes = prior_nodes(prior)
-    settings = {"seed": 0, "steps": STEPS[prior], "cfg": 1.0, "scheduler": "ddim_uniform"}
-    settings |= {"gamma": gamma, "omega": omega, "method": "PSLD"} | changed
+    settings = {"seed": 0, "steps": STEPS, "cfg": 1.0, "scheduler": "auto"}
+    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True}
     texts = {name: (name, 0) for name in ("positive", "negative") if name in nodes}
     links = {"model": ("prior", 0), "vae": vae(prior), "measurement": measurement}
     return Node("PSLD_KSampler", links | settings | texts)

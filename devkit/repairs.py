@@ -13,8 +13,7 @@ PHOTO = {
     ("sd15", "remove_scratches"): "hands_lines.png",
 }
 LINES = {"tone": "both", "threshold": 0.08, "max_width": 6, "min_length": 20, "grow": 0}
-SIGMA, GAMMA, OMEGA = 0.02, 0.1, 1.0
-SETTINGS = {"ldm": {"method": "Proximal gluing", "steps": 50}, "sd15": {}}
+SIGMA = 0.02
 
 
 def graph(prior: str, repair: str) -> dict[str, Node]:
@@ -36,7 +35,7 @@ def graph(prior: str, repair: str) -> dict[str, Node]:
             "PSLD_MeasurementFromImage", {"image": ("fit", 0), "operator": ("operator", 0), "sigma": SIGMA}
         ),
         "known": Node("PreviewImage", {"images": ("measure", 1)}, "what is known (the rest is grey)"),
-        "sampler": sampler(prior, measurement, GAMMA, OMEGA, **SETTINGS[prior]),
+        "sampler": sampler(prior, measurement),
         "consistent": Node(
             "PSLD_DataConsistency", {"image": ("sampler", 1), "measurement": measurement, **consistency}
         ),

@@ -15,22 +15,6 @@ from .server import comfyui_server
 
 FOLDER = ROOT / "workflows"
 PHOTO = {"ldm": "hand_five.png", "sd15": "hands_512.png"}
-GAMMA_OMEGA = {
-    "ldm": {
-        "super_resolution": (0.1, 1.0),
-        "random_inpainting": (0.1, 1.0),
-        "box_inpainting": (0.1, 1.0),
-        "gaussian_deblur": (0.1, 0.4),
-        "motion_deblur": (0.1, 1.0),
-    },
-    "sd15": {
-        "super_resolution": (0.1, 1.0),
-        "random_inpainting": (0.1, 1.0),
-        "box_inpainting": (0.01, 0.1),
-        "gaussian_deblur": (0.1, 1.0),
-        "motion_deblur": (0.1, 1.0),
-    },
-}
 
 
 def operator(prior: str, task: str) -> Node:
@@ -43,9 +27,7 @@ def operator(prior: str, task: str) -> Node:
         "super_resolution": Node("PSLD_SuperResolution", {"factor": 4.0, "kernel": "bicubic"}),
         "random_inpainting": Node("PSLD_InpaintRandom", {"low": 0.7, "high": 0.7, "seed": 0}),
         "box_inpainting": Node("PSLD_InpaintBox", box),
-        "gaussian_deblur": Node(
-            "PSLD_GaussianBlur", {"sigma": sigma, "kernel_size": gaussian, "boundary": "reflect"}
-        ),
+        "gaussian_deblur": Node("PSLD_GaussianBlur", {"sigma": sigma, "kernel_size": gaussian, "boundary": "reflect"}),
         "motion_deblur": Node(
             "PSLD_MotionBlur", {"kernel_size": motion, "intensity": 0.5, "seed": 0, "boundary": "circular"}
         ),
@@ -54,7 +36,6 @@ def operator(prior: str, task: str) -> Node:
 
 def graph(prior: str, task: str) -> dict[str, Node]:
     """Degrade a photo, restore it, compare: the nodes by name, each after those that it takes its inputs from."""
-    gamma, omega = GAMMA_OMEGA[prior][task]
     size, photo = PICTURE_SIZE[prior], ("size", 0)
     measurement = ("measure", 0)
     return {
@@ -71,7 +52,7 @@ def graph(prior: str, task: str) -> dict[str, Node]:
             {"image": photo, "operator": ("operator", 0), "noise": "gaussian", "sigma": 0.05, "seed": 0},
         ),
         "view": Node("PSLD_ViewMeasurement", {"measurement": measurement, "view": "pseudo-inverse", "rcond": 0.1}),
-        "sampler": sampler(prior, measurement, gamma, omega),
+        "sampler": sampler(prior, measurement),
         "save truth": picture(prior, task, "truth", photo),
         "save measurement": picture(prior, task, "measurement", ("measure", 1), "measurement"),
         "save pinv": picture(prior, task, "pinv", ("view", 0), "without a prior: pseudo-inverse"),
@@ -123,9 +104,8 @@ TEXT = """{task}
 Choose any photo, or copy **{photo}** from this pack's *workflows/samples* into ComfyUI's *input* folder, and press \
 **Run**. A photo that is degraded already goes into Measurement from Image instead of Measure.
 
-What matters in PSLD KSampler: **omega** (raise it where the result does not match the measurement, lower it where \
-the result is noisy), **gamma** (coherence with the VAE), and **steps** (the paper uses 1,000; fewer are faster). \
-{prior}
+What matters in PSLD KSampler: **method** (Glued MAP is the best in few steps; Proximal gluing takes less memory; PSLD \
+is the paper's and wants 200 steps or more) and **steps**. Other **seeds** give other answers. {prior}
 """
 COLUMNS = (
     ("photo", "size", "operator"),

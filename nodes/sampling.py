@@ -9,29 +9,39 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
+from ..operators.discrepancy import fit_to_noise_level
 from ..runtime import checks
 from ..runtime.ldm import LDMModel
+from ..runtime.levels import AUTO, SCHEDULERS, noise_levels
 from ..runtime.sampler import Report, find_method, posterior_sampler, static
 from ..solvers import METHODS, Step
-from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels
+from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels, pixels_from_image
 
 PREVIEW_SIZE = 512
 
+PRESET = -1.0
 GAMMA = io.Float.Input(
-    "gamma", default=0.1, min=0.0, max=100.0, step=0.01, tooltip="Weight of the gluing gradient, per step of 1,000."
+    "gamma",
+    default=PRESET,
+    min=PRESET,
+    max=100.0,
+    step=0.01,
+    tooltip="Only for methods with gradients through the model: weight of the gluing, per step of 1,000. "
+    "-1: the preset for method and operator.",
 )
 OMEGA = io.Float.Input(
     "omega",
-    default=1.0,
-    min=0.0,
+    default=PRESET,
+    min=PRESET,
     max=100.0,
     step=0.01,
-    tooltip="Weight of the data gradient, per step of 1,000. Raise it where the measured pixels do not match.",
+    tooltip="Only for methods with gradients through the model: weight of the data, per step of 1,000. Raise it where "
+    "the measured pixels do not match. -1: the preset for method and operator.",
 )
 METHOD = io.Combo.Input(
     "method",
     options=list(METHODS),
-    default="PSLD",
+    default=next(iter(METHODS)),
     tooltip="\n".join(f"{name}: {method.description}." for name, method in METHODS.items()),
 )
 
@@ -59,7 +69,7 @@ class PSLDSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, measurement, method, gamma, omega) -> io.NodeOutput:
-        return io.NodeOutput(posterior_sampler(measurement, vae, method, gamma, omega))
+        return io.NodeOutput(posterior_sampler(measurement, vae, method, weight(gamma), weight(omega)))
 
 
 class PSLDKSampler(io.ComfyNode):
@@ -77,7 +87,14 @@ class PSLDKSampler(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 MeasurementIO.Input("measurement"),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
-                io.Int.Input("steps", default=100, min=1, max=10000, tooltip="The paper uses 1,000."),
+                io.Int.Input(
+                    "steps",
+                    default=30,
+                    min=1,
+                    max=10000,
+                    tooltip="20 to 30 for Glued MAP, 50 to 100 for Proximal gluing, 200 or more for PSLD, LDPS and "
+                    "GML-DPS. The paper's PSLD uses 1,000.",
+                ),
                 io.Float.Input(
                     "cfg",
                     default=1.0,
@@ -87,12 +104,19 @@ class PSLDKSampler(io.ComfyNode):
                     round=0.01,
                     tooltip="Classifier-free guidance. At 1 only the positive branch runs: half the work.",
                 ),
-                io.Combo.Input("scheduler", options=comfy.samplers.SCHEDULER_NAMES, default="ddim_uniform"),
+                io.Combo.Input("scheduler", options=SCHEDULERS, default=AUTO, tooltip="auto: what suits the method."),
                 GAMMA,
                 OMEGA,
                 METHOD,
                 io.Conditioning.Input("positive", optional=True, tooltip="Not needed for unconditional models."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Only used where cfg is not 1."),
+                io.Boolean.Input(
+                    "keep_measured",
+                    default=True,
+                    optional=True,
+                    tooltip="Moves the decoded picture as little as it takes to meet the measurement up to its noise: "
+                    "no VAE reproduces a photo exactly. The latent stays as it is.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent"),
@@ -103,23 +127,46 @@ class PSLDKSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, vae, measurement, seed, steps, cfg, scheduler, gamma, omega, method, positive=None, negative=None
+        cls,
+        model,
+        vae,
+        measurement,
+        seed,
+        steps,
+        cfg,
+        scheduler,
+        gamma,
+        omega,
+        method,
+        positive=None,
+        negative=None,
+        keep_measured=True,
     ) -> io.NodeOutput:
-        check_choices(steps, scheduler)
+        check_steps(steps)
         solver = find_method(method)
+        sigmas = noise_levels(model, scheduler, steps, solver)
         model = static(model, "model") if solver.through_denoiser else model
         checks.check_pair(model, vae)
         checks.check_measurement(measurement, vae, solver)
         guider = make_guider(model, positive, negative, cfg)
-        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
 
         empty = torch.zeros(checks.latent_shape(measurement, vae))
         noise = comfy.sample.prepare_noise(empty, seed)
         report = Report(method)
-        sampler = posterior_sampler(measurement, vae, method, gamma, omega, report, preview(len(sigmas) - 1))
+        on_step = preview(len(sigmas) - 1)
+        sampler = posterior_sampler(measurement, vae, method, weight(gamma), weight(omega), report, on_step)
         samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
         samples = samples.to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"samples": samples}, vae.decode(samples), report)
+        restored = vae.decode(samples)
+        if keep_measured and measurement.operator.linear:
+            pixels = fit_to_noise_level(measurement.to(), pixels_from_image(restored))
+            restored = image_from_pixels(pixels)
+        return io.NodeOutput({"samples": samples}, restored, report)
+
+
+def weight(value: float) -> float | None:
+    """A weight that a user gave, or None for the preset."""
+    return None if value < 0 else value
 
 
 def make_guider(model, positive, negative, cfg: float) -> comfy.samplers.CFGGuider:
@@ -146,12 +193,10 @@ def is_unconditional(model) -> bool:
     return isinstance(model.model, LDMModel)
 
 
-def check_choices(steps: int, scheduler: str) -> None:
+def check_steps(steps: int) -> None:
     """Values that come over the API are not checked by the server."""
     if steps < 1:
         raise ValueError(f"steps: {steps} steps to run; choose at least 1.")
-    if scheduler not in comfy.samplers.SCHEDULER_NAMES:
-        raise ValueError(f"scheduler: {scheduler!r} is not one of {', '.join(comfy.samplers.SCHEDULER_NAMES)}.")
 
 
 def preview(steps: int):

@@ -1,6 +1,7 @@
 """Solvers: pure torch over three callables (denoise, encode, decode), no ComfyUI."""
 
 from .ddrm import ddrm
+from .glued_map import glued_map
 from .latent import LatentModel, NoiseSource, Step
 from .latent_daps import latent_daps
 from .local_map import local_map
@@ -11,19 +12,32 @@ from .psld import GradientError, gml_dps, ldps, psld
 from .reference import psld_reference
 from .resample import resample
 
+INVERSE_LEVELS = (10.0, 0.1)
+"""Where a measurement already says what there is to see, up to where a latent is as good as free of noise."""
+
 METHODS = {
+    "Glued MAP": Method(
+        glued_map,
+        "most likely latent at each level, from the glued image on: best in 20 to 30 steps",
+        through_decoder=True,
+        linear_only=False,
+        levels=INVERSE_LEVELS,
+    ),
     "PSLD": Method(psld, "gradients of the data and of the gluing", True, True),
     "GML-DPS": Method(
         gml_dps, "gradients of the data and of the autoencoder's fixed point", True, True, linear_only=False
     ),
     "LDPS": Method(ldps, "gradient of the data alone; DPS on a pixel-space model", True, True, linear_only=False),
     "PSLD reference": Method(psld_reference, "the authors' update, for comparison", True, True),
-    "Proximal gluing": Method(proximal_gluing, "the gluing as a fixed point: no gradients, memory of plain sampling"),
+    "Proximal gluing": Method(
+        proximal_gluing, "the gluing as a fixed point: no gradients, memory of plain sampling", levels=INVERSE_LEVELS
+    ),
     "Local MAP": Method(
         local_map,
         "most likely latent at each level, by gradients of the decoder",
         through_decoder=True,
         linear_only=False,
+        levels=INVERSE_LEVELS,
     ),
     "ReSample": Method(resample, "hard data consistency, then stochastic resampling", through_decoder=True),
     "LatentDAPS": Method(
@@ -42,6 +56,7 @@ __all__ = [
     "NoiseSource",
     "Step",
     "ddrm",
+    "glued_map",
     "gml_dps",
     "latent_daps",
     "ldps",

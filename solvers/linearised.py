@@ -64,6 +64,25 @@ def posterior_mean(h: Linearised, covariance: LinearMap, sigma_y: float, iterati
     return h.z0.detach() + covariance(h.transpose(v))
 
 
+def most_likely_move(h: Linearised, start: Tensor | None, trust: Tensor, iterations: int) -> Tensor:
+    """argmin_u trust || y - h(z0) - J u ||^2 + || u ||^2, from the best multiple of start by conjugate gradients.
+
+    trust: variance of z0 by that of the measurement's noise. start: (B, c, h, w), or None to begin at zero.
+    """
+
+    def system(u: Tensor) -> Tensor:
+        return trust * h.transpose(h.forward(u)) + u
+
+    r = trust * h.transpose(h.measurement.residual(h.x0))
+    u = torch.zeros_like(r)
+    if start is not None:
+        q = system(start)
+        curvature = dot(start, q)
+        length = torch.where(curvature > 0, dot(start, r) / curvature, 0)
+        u, r = length * start, r - length * q
+    return u + conjugate_gradients(system, r, iterations)
+
+
 def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor:
     """About system^-1 b, each sample for itself; one whose curvature is not positive stays where it is."""
     v, r, p = torch.zeros_like(b), b, b

@@ -18,6 +18,7 @@ class Method:
     through_denoiser, through_decoder: whether it needs gradients through the U-Net, through the VAE's decoder (and
         encoder). Without either it runs in the memory of plain sampling, with any attention kernel and fp8.
     linear_only: whether the operator must have an adjoint.
+    levels: the highest and the lowest noise level that suit it, for a z0 of unit variance; None: as in training.
     """
 
     solve: Callable[..., Tensor]
@@ -25,6 +26,7 @@ class Method:
     through_denoiser: bool = False
     through_decoder: bool = False
     linear_only: bool = True
+    levels: tuple[float, float] | None = None
 
     @property
     def differentiable(self) -> bool:

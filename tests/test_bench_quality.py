@@ -85,7 +85,7 @@ def test_another_setting_does_not_mix_with_the_rows(first_run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--methods", "PSLE"], "'PSLE' is not one of PSLD"),
+        (["--methods", "PSLE"], "'PSLE' is not one of Glued MAP, PSLD"),
         (["--methods", "PSLD@many"], "write it as PSLD@100"),
         (["--images", "/absent"], "/absent does not exist"),
         (["--checkpoint", "/absent.ckpt"], "/absent.ckpt does not exist"),

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from psld.nodes.types import pixels_from_image
+from psld.solvers import METHODS
+from psld.solvers.presets import preset
 from psld.tests.prompts import Failed
 
 import nodes
@@ -147,6 +150,28 @@ def nan_photo() -> torch.Tensor:
 
 
 MASK = torch.zeros(1, 64, 64)
+
+
+def test_a_restoration_keeps_what_was_measured(prior):
+    """No VAE reproduces a photo, so the picture is moved onto the measurement, and the latent is not."""
+    measurement = measure(photo(), "InpaintBox", width=16, height=16, left=8, top=8, margin=0, seed=0)
+    settings = dict(**prior, measurement=measurement, seed=1, steps=2, cfg=1.0, scheduler="auto", method="Glued MAP")
+    weights = dict(gamma=-1.0, omega=-1.0)
+    kept, free = (call("KSampler", **settings, **weights, keep_measured=keep) for keep in (True, False))
+    assert torch.equal(kept[0]["samples"], free[0]["samples"])
+    residuals = [float(measurement.rms_residual(pixels_from_image(output[1]))) for output in (kept, free)]
+    assert residuals[0] == pytest.approx(0.05, rel=0.06)  # not quite, for pictures are clamped
+    assert residuals[1] > 0.06
+
+
+@pytest.mark.parametrize("method", ["PSLD", "LDPS"])
+def test_a_weight_of_minus_one_is_the_preset(prior, method):
+    measurement = measure(photo(), "GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")
+    chosen = dict(method=method, scheduler="auto", steps=4)
+    weights = preset(method, METHODS[method], measurement.operator)
+    named = restore(prior, measurement, **chosen, gamma=0.1, omega=weights["omega"])
+    assert torch.equal(restore(prior, measurement, **chosen, gamma=-1.0, omega=-1.0), named)
+    assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=1.0), named)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def test_a_flow_model_of_the_same_prior_gives_the_same_image(name):
     torch.testing.assert_close(image, exploding, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Proximal gluing", "Local MAP", "MMPS", "DDRM", "ReSample", "LatentDAPS"])
+@pytest.mark.parametrize(
+    "name", ["Glued MAP", "Proximal gluing", "Local MAP", "MMPS", "DDRM", "ReSample", "LatentDAPS"]
+)
 def test_known_pixels_are_kept_where_there_is_no_noise(name):
     measurement = measure(InpaintRandom(SHAPE, drop=0.5), sigma_y=0.0)
     settings = {"MMPS": dict(iterations=12), "ReSample": dict(latent_iterations=200)}.get(name, {})

@@ -11,7 +11,7 @@ import pytest
 import torch
 from psld.operators import InpaintMask
 from psld.operators.measurement import Measurement
-from psld.solvers import LatentModel, ddrm, latent_daps, local_map, mmps, proximal_gluing, resample
+from psld.solvers import LatentModel, ddrm, glued_map, latent_daps, local_map, mmps, proximal_gluing, resample
 from psld.tests.solvers.gaussian import BLUR, GaussianCase, correlated_case, dense, levels, randn, standard_case
 from torch import Tensor
 
@@ -36,19 +36,19 @@ def test_mmps_with_too_few_iterations_does_not():
     assert (spread - 1).abs().max() > 0.5
 
 
-@pytest.mark.parametrize("solve", [proximal_gluing, local_map])
+@pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_without_fresh_noise_the_fixed_point_is_the_posterior_ode(solve):
     assert_exact(*deviation(standard_case(), solve, levels(40), eta=0.0), tolerance=0.35)
 
 
-@pytest.mark.parametrize("solve", [proximal_gluing, local_map])
+@pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_with_fresh_noise_it_keeps_the_mean_and_loses_spread(solve):
     mean, spread = deviation(standard_case(), solve, levels(40), eta=1.0)
     assert mean < 0.2
     assert 0.2 < spread.min() and spread.max() < 0.7
 
 
-@pytest.mark.parametrize("solve", [proximal_gluing, local_map])
+@pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_more_trust_in_the_measurement_fits_closer(solve):
     case, sigmas = standard_case(), levels(20)
     start = randn(200, 12, 1, 1, seed=0) * sigmas[0]

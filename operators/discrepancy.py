@@ -1,0 +1,42 @@
+"""Morozov's discrepancy principle: what was measured with noise is to be met up to that noise, and no closer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .measurement import Measurement
+
+RANGE, ITERATIONS = (1e-4, 1e9), 20
+"""Of the prox parameter t, halved in its logarithm: its last interval is 3e-5 of t."""
+ROUNDING = 2 / 255 / math.sqrt(12)
+"""Noise of an 8-bit picture: no measurement is taken to be free of it, for blurs would amplify what is left."""
+
+
+@torch.no_grad()
+def fit_to_noise_level(measurement: Measurement, x: Tensor) -> Tensor:
+    """The image nearest to x (B, C, H, W) whose residual ||y - A x|| is at most sigma_y sqrt(m), each for itself.
+
+    An image that fits so well already is returned as it is. The nearest image is prox(x, y, t) for the right t, which
+    is sought by bisection. The operator must be linear.
+    """
+    low, high = (torch.full((len(x), 1, 1, 1), math.log(t), dtype=x.dtype, device=x.device) for t in RANGE)
+    fits = _fits(measurement, x)
+    if fits.all():
+        return x
+    for _ in range(ITERATIONS):
+        middle = (low + high) / 2
+        closer = _fits(measurement, _prox(measurement, x, middle))
+        low, high = torch.where(closer, low, middle), torch.where(closer, middle, high)
+    return torch.where(fits, x, _prox(measurement, x, high))
+
+
+def _prox(measurement: Measurement, x: Tensor, log_t: Tensor) -> Tensor:
+    return measurement.operator.prox(x, measurement.y, log_t.exp())
+
+
+def _fits(measurement: Measurement, x: Tensor) -> Tensor:
+    """(B, 1, 1, 1): whether the residual is down to the noise."""
+    return (measurement.rms_residual(x) <= max(measurement.sigma_y, ROUNDING)).view(-1, 1, 1, 1)
