@@ -22,7 +22,7 @@ SIDE = 32
 
 @pytest.fixture(scope="module")
 def pixel_model() -> dict:
-    """MODEL with random weights, of a size that makes its predictions small but not nothing, and ComfyUI's pixel VAE."""
+    """MODEL with random weights, whose predictions are small but not nothing, and ComfyUI's pixel VAE."""
     torch.manual_seed(0)
     weights = networks.unet(SIZES).state_dict()
     weights["out.2.weight"] = 0.02 * torch.randn_like(weights["out.2.weight"])
