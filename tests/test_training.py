@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from psld.devkit import ROOT
 from psld.devkit.perceptual import ArraysOnly, lpips_alex
-from psld.training import data, evaluate, metrics
+from psld.training import data, evaluate, metrics, networks
 
 
 def drawing(rng: np.random.Generator) -> Image.Image:
@@ -158,3 +158,11 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused():
     malicious = b"cos\nsystem\n(S'true'\ntR."
     with pytest.raises(Exception, match="no place in a file of weights"):
         ArraysOnly(BytesIO(malicious)).load()
+
+
+@pytest.mark.parametrize(("factor", "shape"), [(4, (1, 4, 16, 16)), (8, (1, 16, 8, 8))])
+def test_the_latents_are_as_small_as_the_factor_says(factor, shape):
+    sizes = networks.sizes(64, factor)
+    mean, _ = networks.encode(networks.first_stage(sizes), torch.zeros(1, 3, 64, 64))
+    assert mean.shape == shape
+    assert networks.unet(sizes)(mean, torch.zeros(1)).shape == shape
