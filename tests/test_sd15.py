@@ -62,6 +62,7 @@ def test_workflow_runs(task, run_prompt):
 
 def test_gradients_change_the_picture(run_prompt):
     workflow = small("super_resolution", size=64, steps=2)
+    by_class(workflow, "PSLD_KSampler").update(method="PSLD")
     guided, _ = sampled(run_prompt(workflow), workflow)
     free = copy.deepcopy(workflow)
     by_class(free, "PSLD_KSampler").update(gamma=0.0, omega=0.0)
@@ -71,6 +72,7 @@ def test_gradients_change_the_picture(run_prompt):
 @pytest.mark.slow
 def test_one_step_at_512_pixels(run_prompt, capsys):
     workflow = small("super_resolution", size=512, steps=1)
+    by_class(workflow, "PSLD_KSampler").update(method="PSLD")
     started = time.perf_counter()
     latent, picture = sampled(run_prompt(workflow), workflow)
     seconds = time.perf_counter() - started
