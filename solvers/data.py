@@ -22,6 +22,11 @@ def noise_cutoff(measurement: Measurement) -> float:
     return max(1e-3, 2 * measurement.sigma_y)
 
 
+def trust(model: LatentModel, measurement: Measurement, sigma: Tensor, c: float) -> Tensor:
+    """How far to trust y against z0_hat: the variance of its error by that of the noise in y, times c^2."""
+    return (c * model.spread(sigma) / noise_std(measurement)) ** 2
+
+
 def excess(residual: Tensor, measurement: Measurement) -> Tensor:
     """By how much the norm of each sample's residual is above the noise level, shape (B,)."""
     return torch.relu(norms(residual) - measurement.noise_level)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .data import noise_std, start_at_pinv
-from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
+from .anneal import anneal
+from .data import trust
+from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
 
 
@@ -43,24 +44,19 @@ def glued_map(
     iterations: of conjugate gradients; each costs a decoding and a back-propagation through the decoder. 0 takes the
         best multiple of the gluing move.
     """
-    noise = NoiseSource(z)
-    z = start_at_pinv(model, measurement, z, sigmas[0])
-    for i, sigma, sigma_next in noise_levels(sigmas):
-        z0_hat = model.denoise(z, sigma)
-        h = Linearised(model, measurement, z0_hat)
-        trust = (c * model.spread(sigma) / noise_std(measurement)) ** 2
-        z0 = z0_hat + most_likely_move(h, gluing_move(model, measurement, h.x0, trust), trust, int(iterations))
-        z = diffuse(model, z0, mix_noise(predicted_noise(model, z, z0, sigma), noise.like(z), eta), sigma_next)
-        if callback is not None:
-            callback(Step(i, sigma, z, z0_hat, h.x0))
-    return z
+
+    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        h, t = Linearised(model, measurement, z0_hat), trust(model, measurement, sigma, c)
+        return z0_hat + most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations), h.x0
+
+    return anneal(model, measurement, z, sigmas, correct, eta, callback)
 
 
-def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, trust: Tensor) -> Tensor | None:
+def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Tensor) -> Tensor | None:
     """E(x') - E(x0) for the image x' next to x0 (B, C, H, W) that fits y; None where A is not linear and has no x'.
 
-    trust: variance of x0's error by that of the measurement's noise.
+    t: variance of x0's error by that of the measurement's noise.
     """
     if not measurement.operator.linear:
         return None
-    return model.encode(measurement.operator.prox(x0, measurement.y, trust)) - model.encode(x0)
+    return model.encode(measurement.operator.prox(x0, measurement.y, t)) - model.encode(x0)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .data import noise_std, start_at_pinv
-from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
-from .linearised import Linearised, posterior_mean
+from .anneal import anneal
+from .data import trust
+from .latent import Callback, LatentModel
+from .linearised import Linearised, most_likely_move
 
 
 @torch.no_grad()
@@ -38,15 +39,9 @@ def local_map(
     eta: share of fresh noise in each renoising, 0 to 1.
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
-    noise = NoiseSource(z)
-    z = start_at_pinv(model, measurement, z, sigmas[0])
-    for i, sigma, sigma_next in noise_levels(sigmas):
-        z0_hat = model.denoise(z, sigma)
+
+    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         h = Linearised(model, measurement, z0_hat)
-        r = c * model.spread(sigma)
-        z0 = posterior_mean(h, lambda v, r=r: r**2 * v, noise_std(measurement), iterations)
-        predicted = predicted_noise(model, z, z0, sigma)
-        z = diffuse(model, z0, mix_noise(predicted, noise.like(z), eta), sigma_next)
-        if callback is not None:
-            callback(Step(i, sigma, z, z0_hat, h.x0))
-    return z
+        return z0_hat + most_likely_move(h, None, trust(model, measurement, sigma, c), iterations), h.x0
+
+    return anneal(model, measurement, z, sigmas, correct, eta, callback)

@@ -22,8 +22,10 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .data import noise_std, start_at_pinv
-from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
+from .anneal import anneal
+from .data import trust
+from .glued_map import gluing_move
+from .latent import Callback, LatentModel
 
 
 @torch.no_grad()
@@ -42,16 +44,9 @@ def proximal_gluing(
     c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     """
-    A, y = measurement.operator, measurement.y
-    noise = NoiseSource(z)
-    z = start_at_pinv(model, measurement, z, sigmas[0])
-    for i, sigma, sigma_next in noise_levels(sigmas):
-        z0_hat = model.denoise(z, sigma)
+
+    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         x0_hat = model.decode(z0_hat)
-        glued = A.prox(x0_hat, y, (c * model.spread(sigma) / noise_std(measurement)) ** 2)
-        z0 = z0_hat + model.encode(glued) - model.encode(x0_hat)
-        predicted = predicted_noise(model, z, z0, sigma)
-        z = diffuse(model, z0, mix_noise(predicted, noise.like(z), eta), sigma_next)
-        if callback is not None:
-            callback(Step(i, sigma, z, z0_hat, x0_hat))
-    return z
+        return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat
+
+    return anneal(model, measurement, z, sigmas, correct, eta, callback)
