@@ -1,5 +1,15 @@
-"""What a test may expect of a prompt."""
+"""What a test may expect of a prompt, and nodes called one by one."""
+
+import torch
+
+import nodes
 
 
 class Failed(Exception):
     """A prompt that ComfyUI refused, or whose run ended in an error or a cancel."""
+
+
+def call(name: str, **inputs) -> list:
+    """Outputs of one of the pack's nodes, called directly as the executor would."""
+    with torch.inference_mode():
+        return list(nodes.NODE_CLASS_MAPPINGS[f"PSLD_{name}"].execute(**inputs).args)

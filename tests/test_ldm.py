@@ -23,13 +23,7 @@ from psld.tests.ldm import (
 EMBEDDED = "[embedded] hands64.safetensors"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def single_thread():
-    """Small tensors: threads cost more than they give, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,9 @@ import torch
 from PIL import Image
 from psld import operators as ops
 from psld.devkit import ROOT
-
-import nodes
+from psld.tests.prompts import call
 
 SAMPLES = ROOT / "workflows" / "samples"
-
-
-def call(name: str, **inputs) -> list:
-    """Outputs of one of the pack's nodes, called directly as the executor would."""
-    with torch.inference_mode():
-        return list(nodes.NODE_CLASS_MAPPINGS[f"PSLD_{name}"].execute(**inputs).args)
 
 
 def hand(name: str = "hand_five.png") -> torch.Tensor:
@@ -37,9 +30,7 @@ def measure(image: torch.Tensor, operator: str = "Denoise", noise: str = "none",
 
 
 def consistent(image: torch.Tensor, measurement, method: str = "exact", rcond: float = 1e-3, error: float = 0.1):
-    return call(
-        "DataConsistency", image=image, measurement=measurement, method=method, rcond=rcond, error=error
-    )[0]
+    return call("DataConsistency", image=image, measurement=measurement, method=method, rcond=rcond, error=error)[0]
 
 
 def from_photo(image: torch.Tensor, operator, sigma: float = 0.02) -> list:

@@ -10,9 +10,8 @@ from psld.runtime.ldm.architecture import UNetArchitecture
 from psld.runtime.ldm.config import LDMConfig
 from psld.runtime.ldm.model import LDMLatentFormat, LDMModelConfig, load_unet
 from psld.solvers import METHODS
+from psld.tests.prompts import call
 from psld.training import networks
-
-import nodes
 
 SIZES = networks.Sizes(
     image_size=32, embed_dim=3, model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,)
@@ -34,11 +33,6 @@ def pixel_model() -> dict:
     config = LDMModelConfig(architecture, heads, LDMLatentFormat(1.0, 3, 1))
     with torch.inference_mode():
         return {"model": load_unet(weights, config), "vae": comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})}
-
-
-def call(name: str, **inputs) -> list:
-    with torch.inference_mode():
-        return list(nodes.NODE_CLASS_MAPPINGS[f"PSLD_{name}"].execute(**inputs).args)
 
 
 def measure(sigma: float):
