@@ -11,7 +11,6 @@ from comfy.model_sampling import EPS
 from ..devkit import DevError
 from ..operators import LinearOperator
 from ..solvers import METHODS, Method
-from ..solvers.presets import preset
 from . import reference
 from .prior import Prior
 from .reference import Checkout, TheirOperator
@@ -34,8 +33,9 @@ class Candidate:
         return f"{self.method}@{self.steps}"
 
     @property
-    def couples_images(self) -> bool:
-        """Whether the images of a batch change each other, so that each must run alone: norms of the whole batch."""
+    def is_yardstick(self) -> bool:
+        """Whether it is the authors' update, theirs or reproduced: with their weights, their norms over the whole batch
+        (so each image runs alone), and the picture as their decoder gives it."""
         return self.method in (REPRODUCTION, reference.NAME)
 
 
@@ -61,13 +61,13 @@ def parsed(text: str, args: argparse.Namespace) -> Candidate:
     return Candidate(name, int(steps or args.steps))
 
 
-def parameters(candidate: Candidate, task: Task, size: int, wishes: dict[str, float]) -> dict[str, Any]:
-    """A candidate's parameters for the task: its preset (the authors' own for their update), then the wishes."""
-    if candidate.couples_images:
+def parameters(candidate: Candidate, task: Task, wishes: dict[str, float]) -> dict[str, Any]:
+    """A candidate's parameters for the task: its defaults (the authors' own for their update), then the wishes."""
+    if candidate.is_yardstick:
         defaults = reference.weights(task.name)
     else:
-        defaults = preset(candidate.method, METHODS[candidate.method], task.bind(size, seed=0))
-    return {name: wishes.get(name, value) for name, value in defaults.items()}
+        defaults = METHODS[candidate.method].parameters
+    return {name: type(value)(wishes.get(name, value)) for name, value in defaults.items()}
 
 
 def build(

@@ -85,11 +85,11 @@ def jobs(args: argparse.Namespace, images: list[TestImage], results: Results) ->
     for task in (TASKS[name] for name in args.tasks):
         for sigma_y in args.sigma if task.sigma_y is None else [task.sigma_y]:
             for candidate in candidates.chosen(args):
-                values = candidates.parameters(candidate, task, args.size, dict(args.set))
+                values = candidates.parameters(candidate, task, dict(args.set))
                 for seed in args.seeds:
                     whole = Job(candidate, task, sigma_y, seed, values, tuple(images))
                     missing = [image for image in images if not results.has(whole.row(image))]
-                    size = 1 if candidate.couples_images else args.batch
+                    size = 1 if candidate.is_yardstick else args.batch
                     for start in range(0, len(missing), size):
                         batch = tuple(missing[start : start + size])
                         yield Job(candidate, task, sigma_y, seed, values, batch)
@@ -118,7 +118,7 @@ def measure(job: Job, prior: Prior, checkout: reference.Checkout | None, gallery
             singles = (replace(job, images=(image,)) for image in job.images)
             return [row for single in singles for row in measure(single, prior, checkout, gallery, bar)]
         x = torch.full_like(truth, math.nan)
-    if not job.candidate.couples_images:  # as PSLD KSampler does it
+    if not job.candidate.is_yardstick:  # as PSLD KSampler does it
         x = fit_to_noise_level(ours, x).clamp(-1, 1)
     pinv = A.pinv(ours.y, rcond=noise_cutoff(ours))
     residual = A.restrict(told.y - operator(x)).flatten(1).norm(dim=1)

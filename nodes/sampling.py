@@ -12,31 +12,31 @@ from PIL import Image
 from ..operators.discrepancy import fit_to_noise_level
 from ..runtime import checks
 from ..runtime.ldm import LDMModel
-from ..runtime.levels import AUTO, SCHEDULERS, noise_levels
+from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.sampler import Report, find_method, posterior_sampler, static
 from ..solvers import METHODS, Step
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels, pixels_from_image
 
 PREVIEW_SIZE = 512
 
-PRESET = -1.0
+OWN = -1.0
 GAMMA = io.Float.Input(
     "gamma",
-    default=PRESET,
-    min=PRESET,
+    default=OWN,
+    min=OWN,
     max=100.0,
     step=0.01,
     tooltip="Only for methods with gradients through the model: weight of the gluing, per step of 1,000. "
-    "-1: the preset for method and operator.",
+    "-1: the method's own.",
 )
 OMEGA = io.Float.Input(
     "omega",
-    default=PRESET,
-    min=PRESET,
+    default=OWN,
+    min=OWN,
     max=100.0,
     step=0.01,
     tooltip="Only for methods with gradients through the model: weight of the data, per step of 1,000. Raise it where "
-    "the measured pixels do not match. -1: the preset for method and operator.",
+    "the measured pixels do not match. -1: the method's own.",
 )
 METHOD = io.Combo.Input(
     "method",
@@ -104,7 +104,7 @@ class PSLDKSampler(io.ComfyNode):
                     round=0.01,
                     tooltip="Classifier-free guidance. At 1 only the positive branch runs: half the work.",
                 ),
-                io.Combo.Input("scheduler", options=SCHEDULERS, default=AUTO, tooltip="auto: what suits the method."),
+                io.Combo.Input("scheduler", options=schedulers(), default=AUTO, tooltip="auto: what suits the method."),
                 GAMMA,
                 OMEGA,
                 METHOD,
@@ -165,7 +165,7 @@ class PSLDKSampler(io.ComfyNode):
 
 
 def weight(value: float) -> float | None:
-    """A weight that a user gave, or None for the preset."""
+    """A weight that a user gave, or None for the method's own."""
     return None if value < 0 else value
 
 

@@ -11,7 +11,11 @@ from torch import Tensor
 from ..solvers import Method
 
 AUTO, AS_TRAINED = "auto", "ddim_uniform"
-SCHEDULERS = [AUTO, *comfy.samplers.SCHEDULER_NAMES]
+
+
+def schedulers() -> list[str]:
+    """Ours and ComfyUI's, to which packs that load later may add."""
+    return [AUTO, *comfy.samplers.SCHEDULER_NAMES]
 
 
 def noise_levels(model: ModelPatcher, scheduler: str, steps: int, method: Method) -> Tensor:
@@ -20,8 +24,8 @@ def noise_levels(model: ModelPatcher, scheduler: str, steps: int, method: Method
     "auto" spaces the levels that the method asks for as Karras et al. 2022 (equation 5, rho 7) do, within those the
     model was trained on; for a method that asks for none it is "ddim_uniform". ValueError for an unknown scheduler.
     """
-    if scheduler not in SCHEDULERS:
-        raise ValueError(f"scheduler: {scheduler!r} is not one of {', '.join(SCHEDULERS)}.")
+    if scheduler not in schedulers():
+        raise ValueError(f"scheduler: {scheduler!r} is not one of {', '.join(schedulers())}.")
     sampling = model.get_model_object("model_sampling")
     if scheduler == AUTO and method.levels is not None:
         return spaced(sampling, steps, *method.levels)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from ..solvers import METHODS, GradientError, LatentModel, Method, Step
-from ..solvers.presets import preset
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
@@ -44,14 +43,13 @@ def posterior_sampler(
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
     gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C), for the
-        methods that have them; None takes the preset for the measurement's operator.
+        methods that have them; None takes the method's own.
     on_step: called after each step beside ComfyUI's own callback.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
     solver = find_method(method)
-    parameters = preset(method, solver, measurement.operator)
     wishes = {"gamma": gamma, "omega": omega}
-    parameters |= {name: value for name, value in wishes.items() if name in parameters and value is not None}
+    weights = {name: value for name, value in wishes.items() if name in solver.parameters and value is not None}
     vae_patcher = static(vae.patcher, "vae") if solver.through_decoder else vae.patcher
     report = report if report is not None else Report(method)
 
@@ -86,7 +84,7 @@ def posterior_sampler(
 
             try:
                 z, levels = own(x, device), own(sigmas, device)
-                return solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
+                return solver.solve(latent, measurement.to(device), z, levels, **weights, callback=after_step)
             except RuntimeError as error:
                 if not lacks_gradient(error):
                     raise

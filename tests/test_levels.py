@@ -8,9 +8,8 @@ import pytest
 import torch
 from psld.nodes.loading import PRIORS
 from psld.runtime.ldm import load_ldm
-from psld.runtime.levels import SCHEDULERS, noise_levels, spaced
+from psld.runtime.levels import noise_levels, schedulers, spaced
 from psld.solvers import METHODS
-from psld.solvers.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def test_auto_gives_each_method_what_it_asks_for(model, name):
         assert (float(sigmas[0]), float(sigmas[-2])) == pytest.approx(method.levels)
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS[1:])
+@pytest.mark.parametrize("scheduler", schedulers()[1:])
 def test_other_schedulers_are_comfyuis(model, scheduler):
     sampling = model.get_model_object("model_sampling")
     sigmas = noise_levels(model, scheduler, 7, METHODS["Glued MAP"])
@@ -57,9 +56,3 @@ def test_a_flow_model_gets_the_same_levels_in_its_own_terms():
 def test_an_unknown_scheduler_is_refused(model):
     with pytest.raises(ValueError, match="scheduler: 'magic' is not one of auto"):
         noise_levels(model, "magic", 5, METHODS["PSLD"])
-
-
-def test_presets_are_for_methods_and_parameters_that_exist():
-    for name, kinds in PRESETS.items():
-        for values in kinds.values():
-            assert values.keys() <= METHODS[name].parameters.keys()

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from psld.nodes.types import pixels_from_image
 from psld.solvers import METHODS
-from psld.solvers.presets import preset
-from psld.tests.prompts import Failed
+from psld.tests.prompts import Failed, call
 
 import nodes
 
@@ -18,12 +17,6 @@ PHOTO = "photo.png"
 
 def node(class_type: str, **inputs) -> dict:
     return {"class_type": class_type, "inputs": inputs}
-
-
-def call(name: str, **inputs) -> list:
-    """Outputs of one of the pack's nodes, called directly as the executor would."""
-    with torch.inference_mode():
-        return list(nodes.NODE_CLASS_MAPPINGS[f"PSLD_{name}"].execute(**inputs).args)
 
 
 def photo(height: int = 64, width: int = 64, batch: int = 1) -> torch.Tensor:
@@ -165,13 +158,12 @@ def test_a_restoration_keeps_what_was_measured(prior):
 
 
 @pytest.mark.parametrize("method", ["PSLD", "LDPS"])
-def test_a_weight_of_minus_one_is_the_preset(prior, method):
+def test_a_weight_of_minus_one_is_the_methods_own(prior, method):
     measurement = measure(photo(), "GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")
     chosen = dict(method=method, scheduler="auto", steps=4)
-    weights = preset(method, METHODS[method], measurement.operator)
-    named = restore(prior, measurement, **chosen, gamma=0.1, omega=weights["omega"])
+    named = restore(prior, measurement, **chosen, gamma=0.1, omega=METHODS[method].parameters["omega"])
     assert torch.equal(restore(prior, measurement, **chosen, gamma=-1.0, omega=-1.0), named)
-    assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=1.0), named)
+    assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=0.4), named)
 
 
 @pytest.mark.parametrize(
