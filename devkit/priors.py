@@ -10,7 +10,8 @@ SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/reso
 STEPS = 30
 ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: Proximal gluing does without.",
+    "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: connect a small one, "
+    "taesd, as draft_vae, or choose Proximal gluing.",
 }
 
 

@@ -29,6 +29,20 @@ def check_pair(model: ModelPatcher, vae: VAE) -> None:
         )
 
 
+def check_draft(draft: VAE, vae: VAE, solver: Method) -> None:
+    """The draft VAE must have latents like the VAE's, and the solver a use for it."""
+    if not solver.takes_draft:
+        able = ", ".join(name for name, method in METHODS.items() if method.takes_draft)
+        raise ValueError(f"draft_vae: this method has no use for one; disconnect it, or choose one of {able}.")
+    sizes = [(v.latent_dim, v.latent_channels, spatial_factor(v)) for v in (draft, vae)]
+    if sizes[0] != sizes[1]:
+        ours, theirs = (f"{c} channels of 1/{factor} of the side" for _, c, factor in sizes)
+        raise ValueError(
+            f"draft_vae: its latents have {ours}, the VAE's {theirs}; connect the small VAE of the same family "
+            "(taesd for SD 1.5, taesdxl for SDXL), or none."
+        )
+
+
 def check_measurement(measurement: Measurement, vae: VAE, solver: Method) -> None:
     """The image behind the measurement must be one that the VAE can encode, the operator one for the solver."""
     channels, height, width = measurement.operator.image_shape

@@ -16,7 +16,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from ..solvers import METHODS, GradientError, LatentModel, Method, Step
+from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, Step
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
@@ -39,18 +39,24 @@ def posterior_sampler(
     omega: float | None = None,
     report: Report | None = None,
     on_step: Callable[[Step], None] | None = None,
+    draft_vae: VAE | None = None,
 ) -> KSAMPLER:
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
     gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C), for the
-        methods that have them; None takes the method's own.
+        methods that have them; None takes the method's own for the operator.
     on_step: called after each step beside ComfyUI's own callback.
+    draft_vae: a small VAE of the same latents, which takes the gradients in place of `vae`.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
     solver = find_method(method)
     wishes = {"gamma": gamma, "omega": omega}
-    weights = {name: value for name, value in wishes.items() if name in solver.parameters and value is not None}
-    vae_patcher = static(vae.patcher, "vae") if solver.through_decoder else vae.patcher
+    weights = solver.parameters_for(type(measurement.operator))
+    weights |= {name: value for name, value in wishes.items() if name in weights and value is not None}
+    if draft_vae is not None:
+        checks.check_draft(draft_vae, vae, solver)
+    guide, name = (vae, "vae") if draft_vae is None else (draft_vae, "draft_vae")
+    guide_patcher = static(guide.patcher, name) if solver.through_decoder else guide.patcher
     report = report if report is not None else Report(method)
 
     def sample(
@@ -67,12 +73,14 @@ def posterior_sampler(
             checks.check_differentiable(patcher)
             use_differentiable_attention(extra_args["model_options"])
 
-        keep_loaded(guider, vae_patcher, vae, x, solver)
-        with gradients(solver, guider, vae_patcher):
+        vae_patcher = guide_patcher if guide is vae else vae.patcher
+        keep_loaded(guider, {vae_patcher: vae, guide_patcher: guide}, x, solver)
+        with gradients(solver, guider, guide_patcher):
             device = x.device
             own_inpainting_inputs(model, extra_args, device)
             codec = Codec(vae, vae_patcher.model, guider.inner_model)
-            latent = latent_model(model, codec, extra_args, report, solver.through_denoiser)
+            draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
+            latent = latent_model(model, codec, draft, extra_args, report, solver.through_denoiser)
             started = time.perf_counter()
 
             def after_step(step: Step) -> None:
@@ -104,18 +112,23 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def gradients(solver: Method, guider: object, vae_patcher: ModelPatcher) -> AbstractContextManager:
+def gradients(solver: Method, guider: object, guide: ModelPatcher) -> AbstractContextManager:
     """The autograd mode a solver needs: through U-Net and VAE, through the VAE alone, or plain inference."""
     if not solver.differentiable:
         return torch.inference_mode()
     unet = [guider.inner_model, *(m.model for m in guider.loaded_models)] if solver.through_denoiser else []
-    return differentiable([*unet, vae_patcher.model])
+    return differentiable([*unet, guide.model])
 
 
 def latent_model(
-    model: KSamplerX0Inpaint, codec: Codec, extra_args: dict, report: Report, through_denoiser: bool
+    model: KSamplerX0Inpaint,
+    codec: Codec,
+    draft: Codec | None,
+    extra_args: dict,
+    report: Report,
+    through_denoiser: bool,
 ) -> LatentModel:
-    """The three callables of the solvers, over what ComfyUI hands to a sampler."""
+    """The callables of the solvers, over what ComfyUI hands to a sampler."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
@@ -132,7 +145,8 @@ def latent_model(
         return 1 - sigma if flow else torch.ones_like(sigma)
 
     denoise = predict if through_denoiser else predict_without_graph
-    return LatentModel(denoise, codec.encode, codec.decode, signal)
+    guide = None if draft is None else Autoencoder(draft.encode, draft.decode)
+    return LatentModel(denoise, codec.encode, codec.decode, signal, guide)
 
 
 def lacks_gradient(error: RuntimeError) -> bool:
@@ -150,22 +164,27 @@ def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: to
         extra_args["denoise_mask"] = own(extra_args["denoise_mask"], device)
 
 
-def keep_loaded(guider: object, vae_patcher: ModelPatcher, vae: VAE, x: Tensor, solver: Method) -> None:
-    """Loads the VAE beside the models of the running sampler and makes room for their activations.
+def keep_loaded(guider: object, vaes: dict[ModelPatcher, VAE], x: Tensor, solver: Method) -> None:
+    """Loads the VAEs, the last of which takes the gradients, beside the models of the running sampler and makes room.
 
     Done here, not by an additional model on the patcher, so that it serves foreign sampler nodes too.
     """
-    _, _, height, width = x.shape
+    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
+    *plain, guide = (vae_memory(vae, x) for vae in vaes.values())
+    needed = sum(plain) + guide * (3 if solver.through_decoder else 1)
+    needed += guider.inner_model.memory_required(list(x.shape)) * (3 if solver.through_denoiser else 1)
+    models = [guider.model_patcher, *vaes, *guider.loaded_models]
+    comfy.model_management.load_models_gpu(models, memory_required=needed)
+
+
+def vae_memory(vae: VAE, x: Tensor) -> float:
+    """Bytes for the activations of encoding and decoding latents of x's shape (B, c, h, w), by ComfyUI's estimate."""
+    count, channels, height, width = x.shape
     factor = checks.spatial_factor(vae)
-    unet_memory = guider.inner_model.memory_required(list(x.shape))
-    vae_memory = len(x) * (
-        vae.memory_used_decode((1, x.shape[1], height, width), vae.vae_dtype)
+    return count * (
+        vae.memory_used_decode((1, channels, height, width), vae.vae_dtype)
         + vae.memory_used_encode((1, 3, height * factor, width * factor), vae.vae_dtype)
     )
-    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
-    needed = unet_memory * (3 if solver.through_denoiser else 1) + vae_memory * (3 if solver.through_decoder else 1)
-    models = [guider.model_patcher, vae_patcher, *guider.loaded_models]
-    comfy.model_management.load_models_gpu(models, memory_required=needed)
 
 
 def static(patcher: ModelPatcher, name: str) -> ModelPatcher:

@@ -1,8 +1,9 @@
 """Solvers: pure torch over three callables (denoise, encode, decode), no ComfyUI."""
 
+from ..operators import SuperResolution
 from .ddrm import ddrm
 from .glued_map import glued_map
-from .latent import LatentModel, NoiseSource, Step
+from .latent import Autoencoder, LatentModel, NoiseSource, Step
 from .latent_daps import latent_daps
 from .local_map import local_map
 from .method import Method
@@ -15,19 +16,31 @@ from .resample import resample
 INVERSE_LEVELS = (10.0, 0.1)
 """Where a measurement already says what there is to see, up to where a latent is as good as free of noise."""
 
+SHARPER = {SuperResolution: {"omega": 2.5}}
+"""A measurement of few numbers has a short residual, and its gradient through 1 / 16 of the pixels is weak. Training
+photos at 200 steps: 27.7 dB instead of 26.8, LPIPS .025 instead of .039; other tasks lose by more or less than 1."""
+
 METHODS = {
     "Glued MAP": Method(
         glued_map,
         "most likely latent at each level, from the glued image on: best in 20 to 30 steps",
         through_decoder=True,
+        takes_draft=True,
         linear_only=False,
         levels=INVERSE_LEVELS,
     ),
-    "PSLD": Method(psld, "gradients of the data and of the gluing", True, True),
+    "PSLD": Method(psld, "gradients of the data and of the gluing", True, True, presets=SHARPER),
     "GML-DPS": Method(
-        gml_dps, "gradients of the data and of the autoencoder's fixed point", True, True, linear_only=False
+        gml_dps,
+        "gradients of the data and of the autoencoder's fixed point",
+        True,
+        True,
+        linear_only=False,
+        presets=SHARPER,
     ),
-    "LDPS": Method(ldps, "gradient of the data alone; DPS on a pixel-space model", True, True, linear_only=False),
+    "LDPS": Method(
+        ldps, "gradient of the data alone; DPS on a pixel-space model", True, True, linear_only=False, presets=SHARPER
+    ),
     "PSLD reference": Method(psld_reference, "the authors' update, for comparison", True, True),
     "Proximal gluing": Method(
         proximal_gluing, "the gluing as a fixed point: no gradients, memory of plain sampling", levels=INVERSE_LEVELS
@@ -36,20 +49,26 @@ METHODS = {
         local_map,
         "most likely latent at each level, by gradients of the decoder",
         through_decoder=True,
+        takes_draft=True,
         linear_only=False,
         levels=INVERSE_LEVELS,
     ),
     "ReSample": Method(resample, "hard data consistency, then stochastic resampling", through_decoder=True),
     "LatentDAPS": Method(
-        latent_daps, "decoupled annealing with Langevin dynamics", through_decoder=True, linear_only=False
+        latent_daps,
+        "decoupled annealing with Langevin dynamics",
+        through_decoder=True,
+        takes_draft=True,
+        linear_only=False,
     ),
-    "MMPS": Method(mmps, "moment matching by second-order Tweedie", True, True, linear_only=False),
+    "MMPS": Method(mmps, "moment matching by second-order Tweedie", True, True, takes_draft=True, linear_only=False),
     "DDRM": Method(ddrm, "spectral restoration, for pixel-space models and operators with a known SVD"),
 }
 """Every solver by the name a user picks."""
 
 __all__ = [
     "METHODS",
+    "Autoencoder",
     "GradientError",
     "LatentModel",
     "Method",

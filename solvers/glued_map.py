@@ -9,8 +9,10 @@ by gradients. Here that step is taken at once, and made as long, and then as goo
     z  = z0_hat + u under fresh noise of the next level
 
 Where A mixes pixels (blurs) the glued image is all but the answer. But its code follows the noise in y, for no encoder
-was trained to ignore it: there the conjugate gradients of the last line help, which back-propagate through the decoder.
-The U-Net keeps no activations. r is how far z0_hat may be from z0; docs/method.md says what each part gains.
+was trained to ignore that: there the conjugate gradients of the third line help, which back-propagate through the
+decoder. They run only where z holds more signal than noise. Above, z0_hat may be off by as much as latents differ, a
+tangent of the decoder reaches less far, and u is v. The U-Net keeps no activations. r is how far z0_hat may be from
+z0; docs/method.md says what each part gains.
 """
 
 from __future__ import annotations
@@ -41,12 +43,16 @@ def glued_map(
 
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
-    iterations: of conjugate gradients; each costs a decoding and a back-propagation through the decoder. 0 takes the
-        best multiple of the gluing move.
+    iterations: of conjugate gradients, where they run; each costs a decoding and a back-propagation through the
+        decoder. 0 takes the best multiple of the gluing move.
     """
 
     def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        h, t = Linearised(model, measurement, z0_hat), trust(model, measurement, sigma, c)
+        t = trust(model, measurement, sigma, c)
+        if measurement.operator.linear and sigma >= model.signal(sigma):
+            x0_hat = model.decode(z0_hat)
+            return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat
+        h = Linearised(model, measurement, z0_hat)
         return z0_hat + most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations), h.x0
 
     return anneal(model, measurement, z, sigmas, correct, eta, callback)
@@ -59,4 +65,5 @@ def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Ten
     """
     if not measurement.operator.linear:
         return None
-    return model.encode(measurement.operator.prox(x0, measurement.y, t)) - model.encode(x0)
+    encode = model.guide.encode
+    return encode(measurement.operator.prox(x0, measurement.y, t)) - encode(x0)

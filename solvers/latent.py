@@ -12,6 +12,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Autoencoder:
+    """encode(x): the encoder E; decode(z0): the decoder D, not clamped."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class LatentModel:
     """A diffusion prior on latents z (B, c, h, w) of images x (B, C, H, W) in [-1, 1], as callables.
 
@@ -19,6 +27,8 @@ class LatentModel:
     encode(x), decode(z0): the autoencoder E and D; E gives the mean of its posterior, D is not clamped.
     signal(sigma): what is left of z0 in z = signal z0 + sigma noise: 1 for variance-exploding latents (ComfyUI's eps
         and v models), 1 - sigma for flow models.
+    draft: a smaller autoencoder of the same latents (TAESD for Stable Diffusion). Where a method asks which way D moves
+        an image, the draft answers at less cost; where it asks how the image looks, D itself.
 
     A pixel-space model is the case encode = decode = identity.
     """
@@ -27,6 +37,12 @@ class LatentModel:
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
     signal: Callable[[Tensor], Tensor] = torch.ones_like
+    draft: Autoencoder | None = None
+
+    @property
+    def guide(self) -> Autoencoder:
+        """The autoencoder to ask for directions: the draft where there is one."""
+        return self.draft or Autoencoder(self.encode, self.decode)
 
     def scale(self, sigma: Tensor) -> Tensor:
         """Standard deviation of z for a z0 of unit variance: z / scale is variance preserving, as papers write z."""

@@ -21,22 +21,24 @@ class Linearised:
     """h(z0 + u) = h(z0) + J u + ..., around z0 (B, c, h, w). A may be non-linear; every sample is on its own.
 
     J^T is back-propagation through the decoder. J is a difference of two decodings: forward-mode and double
-    backward would be exact, but the fused attention kernels in decoders have neither.
+    backward would be exact, but the fused attention kernels in decoders have neither. Where the model has a draft, J is
+    the draft's (an inexact Newton method): x0, and so the residual, stays the decoder's own, which keeps no graph.
     """
 
     def __init__(self, model: LatentModel, measurement: Measurement, z0: Tensor) -> None:
-        self.model, self.measurement = model, measurement
+        self.decode, self.measurement = model.guide.decode, measurement
         self.z0 = z0.detach().requires_grad_()
         with torch.enable_grad():
-            x0 = model.decode(self.z0)
+            x0 = self.decode(self.z0)
             self.graph = self._measure(x0)
-        self.x0, self.value = x0.detach(), self.graph.detach()
+        self.value = self.graph.detach()
+        self.x0 = x0.detach() if model.draft is None else model.decode(z0.detach())
 
     def forward(self, u: Tensor) -> Tensor:
         """J u: (B, c, h, w) -> (B, *measurement_shape)."""
         length = REACH * u[0].numel() ** 0.5 / norms(u).clamp(min=torch.finfo(u.dtype).tiny)
         with torch.no_grad():
-            moved = self._measure(self.model.decode(self.z0 + per_sample(length, u) * u))
+            moved = self._measure(self.decode(self.z0 + per_sample(length, u) * u))
         return (moved - self.value) / per_sample(length, moved)
 
     def transpose(self, v: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from ..operators import Operator
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,9 @@ class Method:
     description: one sentence for a tooltip.
     through_denoiser, through_decoder: whether it needs gradients through the U-Net, through the VAE's decoder (and
         encoder). Without either it runs in the memory of plain sampling, with any attention kernel and fp8.
+    takes_draft: whether it makes use of a LatentModel's draft.
     linear_only: whether the operator must have an adjoint.
+    presets: parameters by class of operator, where others than the defaults suit it better.
     levels: the highest and the lowest noise level that suit it, for a z0 of unit variance; None: as in training.
     """
 
@@ -25,8 +29,10 @@ class Method:
     description: str
     through_denoiser: bool = False
     through_decoder: bool = False
+    takes_draft: bool = False
     linear_only: bool = True
     levels: tuple[float, float] | None = None
+    presets: Mapping[type[Operator], Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def differentiable(self) -> bool:
@@ -38,3 +44,7 @@ class Method:
         """Its own parameters and their defaults."""
         signature = inspect.signature(self.solve).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "callback"}
+
+    def parameters_for(self, operator: type[Operator]) -> dict[str, float]:
+        """Its own parameters for a class of operators."""
+        return self.parameters | self.presets.get(operator, {})

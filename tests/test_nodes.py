@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 from psld.nodes.types import pixels_from_image
-from psld.solvers import METHODS
 from psld.tests.prompts import Failed, call
 
 import nodes
@@ -158,10 +157,17 @@ def test_a_restoration_keeps_what_was_measured(prior):
 
 
 @pytest.mark.parametrize("method", ["PSLD", "LDPS"])
-def test_a_weight_of_minus_one_is_the_methods_own(prior, method):
-    measurement = measure(photo(), "GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")
+@pytest.mark.parametrize(
+    ("operator", "keywords", "omega"),
+    [
+        ("GaussianBlur", dict(sigma=1.5, kernel_size=13, boundary="reflect"), 1.0),
+        ("SuperResolution", dict(factor=4.0, kernel="bicubic"), 2.5),
+    ],
+)
+def test_a_weight_of_minus_one_is_the_methods_own_for_the_operator(prior, method, operator, keywords, omega):
+    measurement = measure(photo(), operator, **keywords)
     chosen = dict(method=method, scheduler="auto", steps=4)
-    named = restore(prior, measurement, **chosen, gamma=0.1, omega=METHODS[method].parameters["omega"])
+    named = restore(prior, measurement, **chosen, gamma=0.1, omega=omega)
     assert torch.equal(restore(prior, measurement, **chosen, gamma=-1.0, omega=-1.0), named)
     assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=0.4), named)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from psld.operators import GaussianBlur, HighDynamicRange, InpaintRandom
 from psld.operators.measurement import Measurement
-from psld.solvers import METHODS, LatentModel, NoiseSource
+from psld.solvers import METHODS, Autoencoder, LatentModel, NoiseSource
+from psld.solvers.linearised import Linearised
 from psld.tests.solvers.gaussian import levels, randn
 from torch import Tensor
 
@@ -95,13 +98,10 @@ def test_every_step_is_reported(name):
     assert all(step.x0_hat.shape == (3, *SHAPE) and not step.z.requires_grad for step in seen)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_gradients_are_used_where_they_are_declared_and_nowhere_else(name):
-    method, passed = METHODS[name], {"denoise": False, "decode": False}
+def watched(passed: set[str], draft: bool = False) -> LatentModel:
+    """MODEL, which notes in `passed` the parts that back-propagation came through."""
 
     class Watch(torch.autograd.Function):
-        """Identity that notes whether back-propagation came by."""
-
         @staticmethod
         def forward(ctx, x: Tensor, where: str) -> Tensor:
             ctx.where = where
@@ -109,22 +109,54 @@ def test_gradients_are_used_where_they_are_declared_and_nowhere_else(name):
 
         @staticmethod
         def backward(ctx, gradient: Tensor):
-            passed[ctx.where] = True
+            passed.add(ctx.where)
             return gradient, None
 
-    watched = LatentModel(
-        lambda z, sigma: Watch.apply(denoise(z, sigma), "denoise"),
+    return LatentModel(
+        lambda z, sigma: Watch.apply(denoise(z, sigma), "denoiser"),
         MODEL.encode,
-        lambda z0: Watch.apply(z0, "decode"),
+        lambda z0: Watch.apply(z0, "decoder"),
+        draft=Autoencoder(MODEL.encode, lambda z0: Watch.apply(z0, "draft")) if draft else None,
     )
-    method.solve(watched, measure(SMOOTH), start(), SIGMAS)
-    assert passed == {"denoise": method.through_denoiser, "decode": method.through_decoder}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_are_used_where_they_are_declared_and_nowhere_else(name):
+    method, passed = METHODS[name], set()
+    method.solve(watched(passed), measure(SMOOTH), start(), SIGMAS)
+    declared = {"denoiser": method.through_denoiser, "decoder": method.through_decoder}
+    assert passed == {part for part, used in declared.items() if used}
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.takes_draft])
+def test_a_draft_takes_the_gradients_of_the_decoder_and_changes_nothing_where_it_is_as_good(name):
+    method, passed = METHODS[name], set()
+    z = method.solve(watched(passed, draft=True), measure(SMOOTH), start(), SIGMAS)
+    assert passed == ({"draft", "denoiser"} if method.through_denoiser else {"draft"})
+    torch.testing.assert_close(z, method.solve(MODEL, measure(SMOOTH), start(), SIGMAS))
+
+
+def test_a_draft_says_where_to_go_and_the_decoder_where_one_is():
+    crude = replace(MODEL, decode=lambda z0: z0 + 0.3 * z0**2, draft=Autoencoder(lambda x: x, lambda z0: 2 * z0))
+    z0, u = start(), randn(3, *SHAPE, seed=7)
+    h = Linearised(crude, measure(SMOOTH), z0)
+    torch.testing.assert_close(h.x0, z0 + 0.3 * z0**2)
+    torch.testing.assert_close(h.forward(u), 2 * SMOOTH(u), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(h.transpose(SMOOTH(u)), 2 * SMOOTH.adjoint(SMOOTH(u)), atol=1e-4, rtol=1e-4)
 
 
 def test_parameters_are_read_off_the_solver():
     assert METHODS["PSLD"].parameters == {"gamma": 0.1, "omega": 1.0}
     assert list(METHODS["LDPS"].parameters) == ["omega"]
     assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_change_what_the_solver_has(name):
+    method = METHODS[name]
+    for operator, preset in method.presets.items():
+        assert preset.keys() <= method.parameters.keys()
+        assert method.parameters_for(operator) == method.parameters | preset != method.parameters
 
 
 @pytest.mark.parametrize(

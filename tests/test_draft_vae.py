@@ -1,0 +1,91 @@
+"""A small VAE that takes the gradients: TAESD with random weights beside SD 1.5, through ComfyUI's executor."""
+
+from __future__ import annotations
+
+import comfy.taesd.taesd
+import pytest
+import safetensors.torch
+import torch
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from PIL import Image
+from psld.tests.checkpoints import write_sd15
+from psld.tests.prompts import Failed
+from psld.training.networks import initialised
+
+SAMPLE = "grey.png"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(comfy_base):
+    """A picture, SD 1.5 and both halves of TAESD, where ComfyUI looks for them."""
+    Image.new("RGB", (64, 64), (90, 120, 150)).save(comfy_base / "input" / SAMPLE)
+    write_sd15(comfy_base / "models" / "checkpoints")
+    folder = comfy_base / "models" / "vae_approx"
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    for half in ("Encoder", "Decoder"):
+        network = initialised(getattr(comfy.taesd.taesd, half)())
+        safetensors.torch.save_file(network.state_dict(), folder / f"taesd_{half.lower()}.safetensors")
+
+
+def node(class_type: str, **inputs) -> dict:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def restoration(method: str, prior: str = "sd15") -> dict:
+    """Two steps on a picture with a hole, with the draft VAE, as an API-format prompt."""
+    box = dict(width=16, height=16, left=8, top=24, margin=0, seed=0)
+    prompt = {
+        "photo": node("LoadImage", image=SAMPLE),
+        "operator": node("PSLD_InpaintBox", **box),
+        "measure": node(
+            "PSLD_Measure", image=["photo", 0], operator=["operator", 0], noise="gaussian", sigma=0.05, seed=1
+        ),
+        "draft": node("VAELoader", vae_name="taesd"),
+        "load": node("PSLD_LoadLDM", ckpt_name="[embedded] hands64.safetensors"),
+    }
+    sampler = dict(model=["load", 0], vae=["load", 1], measurement=["measure", 0], draft_vae=["draft", 0])
+    if prior == "sd15":
+        prompt["load"] = node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
+        prompt["text"] = node("CLIPTextEncode", clip=["load", 1], text="a hand")
+        sampler |= dict(vae=["load", 2], positive=["text", 0])
+    sampler |= dict(seed=3, steps=2, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0, method=method)
+    return prompt | {"psld": node("PSLD_KSampler", **sampler), "see": node("PreviewImage", images=["psld", 1])}
+
+
+def without_draft(prompt: dict) -> dict:
+    del prompt["psld"]["inputs"]["draft_vae"]
+    return prompt
+
+
+@pytest.fixture
+def decodings(monkeypatch) -> list[bool]:
+    """Whether autograd was asked to come back through the SD decoder, at each of its decodings."""
+    seen, decode = [], AutoencoderKL.decode
+
+    def watch(self, z, *args, **kwargs):
+        x = decode(self, z, *args, **kwargs)
+        seen.append(x.requires_grad)
+        return x
+
+    monkeypatch.setattr(AutoencoderKL, "decode", watch)
+    return seen
+
+
+def test_the_draft_takes_the_gradients_and_the_picture_stays_the_vaes(run_prompt, decodings):
+    drafted = run_prompt(restoration("Glued MAP"))["psld"]
+    assert decodings and not any(decodings)
+    plain = run_prompt(without_draft(restoration("Glued MAP")))["psld"]
+    assert any(decodings)
+    assert torch.isfinite(drafted[1]).all() and drafted[1].shape == plain[1].shape
+    assert not torch.equal(drafted[0]["samples"], plain[0]["samples"])
+
+
+def test_a_method_without_use_for_a_draft_says_so(run_prompt):
+    with pytest.raises(Failed, match="draft_vae: this method has no use for one.*Glued MAP"):
+        run_prompt(restoration("PSLD"))
+
+
+def test_a_draft_of_other_latents_is_refused(run_prompt):
+    with pytest.raises(Failed, match="draft_vae: its latents have 4 channels of 1/8 of the side, the VAE's 4 .* 1/4"):
+        run_prompt(restoration("Glued MAP", prior="ldm"))
