@@ -11,17 +11,21 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from ..solvers import LatentModel, Method
+from ..solvers import Autoencoder, LatentModel, Method
 
 
 @dataclass
 class Passes:
-    """Calls of each network, forwards unless said; a batch counts once, as its images do alone."""
+    """Calls of each network, forwards unless said; a batch counts once, as its images do alone.
+
+    draft: decodings and encodings by a draft VAE.
+    """
 
     unet_forward: int = 0
     unet_backward: int = 0
     decoder: int = 0
     encoder: int = 0
+    draft: int = 0
 
 
 @dataclass
@@ -53,6 +57,17 @@ def metered(method: Method, parameters: dict[str, Any], cost: Cost, tick: Callab
     return replace(method, solve=solve)
 
 
+def drafted(method: Method, draft: Autoencoder | None) -> Method:
+    """The method with a draft for the model's autoencoder, if it takes one and there is one."""
+    if draft is None or not method.takes_draft:
+        return method
+
+    def solve(model: LatentModel, *args: Any, **options: Any) -> Tensor:
+        return method.solve(replace(model, draft=draft), *args, **options)
+
+    return replace(method, solve=solve)
+
+
 def counted(model: LatentModel, passes: Passes, tick: Callable[[], None]) -> LatentModel:
     """The model, counting. A backward pass is one gradient that arrives at the denoiser's input."""
 
@@ -75,7 +90,15 @@ def counted(model: LatentModel, passes: Passes, tick: Callable[[], None]) -> Lat
         passes.decoder += 1
         return model.decode(z0)
 
-    return replace(model, denoise=denoise, encode=encode, decode=decode)
+    def drafted(coder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def run(x: Tensor) -> Tensor:
+            passes.draft += 1
+            return coder(x)
+
+        return run
+
+    draft = model.draft and Autoencoder(drafted(model.draft.encode), drafted(model.draft.decode))
+    return replace(model, denoise=denoise, encode=encode, decode=decode, draft=draft)
 
 
 def now() -> float:

@@ -24,7 +24,7 @@ from ..runtime import checks
 from ..runtime.ldm import load_ldm
 from ..runtime.levels import AUTO, noise_levels
 from ..runtime.sampler import posterior_sampler, static
-from ..solvers import METHODS, Method
+from ..solvers import METHODS, Autoencoder, Method
 
 EMBEDDED = PRIORS / "hands64.safetensors"
 SCHEDULER = AUTO
@@ -32,12 +32,13 @@ SCHEDULER = AUTO
 
 @dataclass(frozen=True)
 class Prior:
-    """MODEL, VAE and a conditioning that says nothing (None for a model that takes none)."""
+    """MODEL, VAE and a conditioning that says nothing (None for a model that takes none); perhaps a draft."""
 
     name: str
     model: ModelPatcher
     vae: comfy.sd.VAE
     positive: list | None
+    draft: Autoencoder | None = None
 
     @property
     def training_sigmas(self) -> Tensor:

@@ -21,10 +21,11 @@ from ..operators.measurement import Measurement
 from ..operators.noise import GaussianNoise
 from ..solvers import GradientError
 from ..solvers.data import noise_cutoff
+from ..training.draft import load_draft
 from . import candidates, reference
 from .candidates import Candidate
 from .images import TestImage, read_images
-from .passes import Cost, metered
+from .passes import Cost, drafted, metered
 from .prior import SCHEDULER, Prior, image_seed, load_prior
 from .results import Results
 from .sheets import Gallery
@@ -64,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     checkout = reference.open_checkout(Path(args.reference)) if args.reference else None
     images = read_images(Path(args.images) if args.images else None, args.size, args.limit)
     setting = {"prior": prior.name, "pixels": args.size, "scheduler": SCHEDULER}
+    if args.draft:
+        setting["draft"] = Path(args.draft).name
+        prior = replace(prior, draft=load_draft(Path(args.draft)))
     results, gallery = Results(out, setting), Gallery(out, images[: args.sheet], args.seeds[0])
     pending = list(jobs(args, images, results))
     with tqdm(total=sum(len(job.images) for job in pending), unit="row", disable=None, smoothing=0) as bar:
@@ -109,6 +113,7 @@ def measure(job: Job, prior: Prior, checkout: reference.Checkout | None, gallery
     )
     cost = Cost()
     method = metered(method, job.parameters, cost, lambda: bar.set_postfix(NFE=cost.passes.unet_forward))
+    method = drafted(method, prior.draft)
     try:
         x = prior.sample(method, told, prior.noise(told, seeds), job.candidate.steps)
     except RuntimeError as error:

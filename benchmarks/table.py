@@ -8,9 +8,9 @@ from typing import Any
 
 Row = dict[str, Any]
 METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "residual_ratio": ("residual", 2)}
-PASSES = ("unet_forward", "unet_backward", "decoder", "encoder")
+PASSES = ("unet_forward", "unet_backward", "decoder", "encoder", "draft")
 TITLES = [title for title, _ in METRICS.values()]
-HEADER = ("method", "steps", *TITLES, "U-Net", "backward", "D", "E", "s", "CPU s", "n")
+HEADER = ("method", "steps", *TITLES, "U-Net", "backward", "D", "E", "draft", "s", "CPU s", "n")
 
 
 def report(document: dict[str, Any]) -> str:
@@ -29,8 +29,8 @@ def report(document: dict[str, Any]) -> str:
 
 LEGEND = """Mean ± standard error over n (images x seeds). PSNR in dB; LPIPS with AlexNet; residual is
 ||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise. Per image: forward and backward passes
-of the U-Net, forward passes of decoder (D) and encoder (E), seconds, and CPU seconds, which other processes on the same
-machine change less; all of sampling alone."""
+of the U-Net, forward passes of decoder (D), encoder (E) and a draft of either, seconds, and CPU seconds, which other
+processes on the same machine change less; all of sampling alone."""
 
 
 def table(rows: list[Row]) -> str:
@@ -47,7 +47,7 @@ def table(rows: list[Row]) -> str:
 def cells(rows: list[Row]) -> list[str]:
     """The numbers of one line."""
     metrics = [mean_and_error([row[name] for row in rows], digits) for name, (_, digits) in METRICS.items()]
-    passes = [number(mean([row["nfe"][name] for row in rows]), 0) for name in PASSES]
+    passes = [number(mean([row["nfe"].get(name, 0) for row in rows]), 0) for name in PASSES]
     failed = sum(row["psnr"] is None for row in rows)
     count = f"{len(rows)}" + (f", {failed} failed" if failed else "")
     seconds = [number(mean([row[name] for row in rows]), 2) for name in ("seconds", "cpu_seconds")]

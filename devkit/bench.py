@@ -39,6 +39,8 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", metavar="PATH", help="a checkout of github.com/LituRout/PSLD, to run the "
                         "authors' sampler: reference@1000 and reference@100 where --methods names neither")  # fmt: skip
     parser.add_argument("--checkpoint", "--prior", metavar="FILE", help="another prior than the embedded one")
+    parser.add_argument("--draft", metavar="FILE", help="a draft autoencoder (of `dev.py train --draft-of`) for the "
+                        "methods that take one")  # fmt: skip
     parser.add_argument("--batch", type=int, default=8, help="images that run together (default: 8)")
     parser.add_argument("--set", nargs="+", type=setting, default=[], metavar="NAME=VALUE",
                         help="parameters for the methods that have them, such as omega=0.5")  # fmt: skip

@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from psld.benchmarks import protocol
 from psld.benchmarks.images import read_images
-from psld.benchmarks.passes import Passes, counted
+from psld.benchmarks.passes import Cost, Passes, counted, drafted, metered
 from psld.benchmarks.results import Results
 from psld.benchmarks.table import mean_and_error, table
 from psld.benchmarks.tasks import TASKS
 from psld.devkit import ROOT, DevError, bench
 from psld.operators import LinearOperator
-from psld.solvers import LatentModel
+from psld.solvers import Autoencoder, LatentModel, Method
 
 SMALL = ["--limit", "1", "--steps", "2", "--tasks", "super_resolution", "denoising", "--sheet", "1"]
 
@@ -58,7 +58,7 @@ def test_a_run_goes_on_where_it_stopped(first_run: Path) -> None:
 
     row = after["rows"][2]
     assert row["method"] == "PSLD" and row["steps"] == 2 and row["seed"] == 0 and row["sigma_y"] == 0.05
-    assert row["nfe"] == {"unet_forward": 2, "unet_backward": 2, "decoder": 2, "encoder": 2}
+    assert row["nfe"] == {"unet_forward": 2, "unet_backward": 2, "decoder": 2, "encoder": 2, "draft": 0}
     assert row["seconds"] > 0 and row["psnr"] > 0 and 0 < row["lpips"] < 2 and row["residual_ratio"] > 1
     assert after["rows"][1]["sigma_y"] == 0.3
     assert {"torch", "comfyui"} <= after["versions"].keys() and after["setting"]["prior"] == "hands64.safetensors"
@@ -127,6 +127,22 @@ def test_only_gradients_through_the_denoiser_count_as_its_backward_passes() -> N
     torch.autograd.grad(z0_hat.sum() + z.sum(), z)
     model.denoise(z.detach(), torch.tensor(1.0))
     assert passes == Passes(unet_forward=2, unet_backward=1, decoder=1)
+
+
+def test_a_draft_is_counted_apart_and_goes_to_the_methods_that_take_one() -> None:
+    def plus_one(x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    draft, cost = Autoencoder(plus_one, plus_one), Cost()
+    model = LatentModel(plus_one, plus_one, plus_one)
+
+    def solve(model: LatentModel, *_: object) -> torch.Tensor:
+        return model.decode(model.guide.encode(model.guide.decode(torch.zeros(1))))
+
+    for takes_draft in (True, False):
+        method = metered(Method(solve, "", takes_draft=takes_draft), {}, cost, lambda: None)
+        assert drafted(method, draft).solve(model, None, None, None) == 3
+    assert (cost.passes.decoder, cost.passes.encoder, cost.passes.draft) == (1 + 2, 1, 2)
 
 
 def test_the_table_counts_what_failed() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import math
 import subprocess
 import sys
 import zipfile
@@ -17,7 +19,10 @@ import torch
 from PIL import Image, ImageDraw
 from psld.devkit import ROOT
 from psld.devkit.perceptual import ArraysOnly, lpips_alex
-from psld.training import data, evaluate, metrics, networks
+from psld.nodes.loading import PRIORS
+from psld.runtime.codec import Codec
+from psld.runtime.ldm import load_ldm
+from psld.training import data, draft, evaluate, loop, metrics, networks
 
 
 def drawing(rng: np.random.Generator) -> Image.Image:
@@ -104,6 +109,27 @@ def test_training_says_what_is_wrong(tmp_path):
     other.write_bytes(b"0")
     refused = dev("--data", tmp_path, "--evaluate", other)
     assert refused.returncode == 1 and "is no prior" in refused.stderr
+
+
+def test_a_draft_learns_to_answer_like_the_autoencoder(photos):
+    with torch.inference_mode():
+        model, vae = load_ldm(PRIORS / "hands64.safetensors")
+    torch.manual_seed(0)
+    network = draft.Draft(channels=4, factor=4)
+    images = data.squares(data.read_photos(photos, "train"), 64)
+    loss = draft.DraftLoss(network, Codec(vae, vae.first_stage_model, model.model), images, seed=0)
+    training = loop.Training(network, draft.LEARNING_RATE, draft.DECAY)
+    training.step = loop.WARM_UP
+    history = list(itertools.islice(training.run(loss, budget=math.inf), 25))
+    for part in ("decoder", "encoder"):
+        first, last = ([step[part] for step in steps] for steps in (history[:5], history[-5:]))
+        assert sum(last) < 0.8 * sum(first)
+
+
+def test_a_draft_is_read_back(photos, tmp_path):
+    read = draft.load_draft(draft.distil(PRIORS / "hands64.safetensors", photos, tmp_path, minutes=1e-3))
+    z0 = read.encode(torch.zeros(2, 3, 64, 64))
+    assert z0.shape == (2, 4, 16, 16) and read.decode(z0).shape == (2, 3, 64, 64)
 
 
 def test_splits_follow_folders_where_there_are_any(tmp_path):

@@ -50,7 +50,7 @@ class Training:
             self.optimizer.step()
             self.step += 1
             self.follow()
-            losses = {name: float(value) for name, value in parts.items()}
+            losses = {name: value.item() for name, value in parts.items()}
             self.seconds += time.monotonic() - started
             yield losses
 
