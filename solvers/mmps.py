@@ -26,12 +26,13 @@ def mmps(
     z: Tensor,
     sigmas: Tensor,
     *,
-    iterations: int = 3,
+    iterations: int = 1,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1].
 
-    iterations: of conjugate gradients; each costs a back-propagation through U-Net and decoder and a decoding.
+    iterations: of conjugate gradients; each costs a back-propagation through U-Net and decoder and a decoding. A
+        learned denoiser's V is no covariance, neither symmetric nor positive: with more than one some runs diverge.
     """
     for i, sigma, sigma_next in noise_levels(sigmas):
         z = z.detach().requires_grad_()
