@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import logging
-import sys
-import tempfile
-from pathlib import Path
 
-import devkit
-from devkit import inprocess
+from .inside import run_inside
 
 
 def main(args: argparse.Namespace) -> int:
-    """Boots ComfyUI with the pack in this process, and runs the benchmark as a part of it."""
-    with tempfile.TemporaryDirectory(prefix="psld-comfyui-") as base:
-        logging.disable(logging.WARNING)  # of extra nodes that miss a package; nothing here needs them
-        inprocess.boot(Path(base))
-        logging.disable(logging.NOTSET)
-        sys.modules["psld.devkit"] = devkit  # one DevError for both
-        return importlib.import_module("psld.benchmarks.protocol").run(args)
+    return run_inside("protocol", args)

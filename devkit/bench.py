@@ -47,6 +47,14 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=int, default=4, metavar="N", help="images on a sheet (default: 4)")
 
 
+def memory_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", default="Glued MAP", metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--draft", action="store_true", help="with TAESD as draft_vae")
+    parser.add_argument("--size", type=int, default=512, metavar="PX", help="default: 512")
+    parser.add_argument("--checkpoint", metavar="FILE", help="another than SD 1.5 with random weights")
+    parser.add_argument("--out", metavar="FILE.json", help="the row is appended to it")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -55,6 +63,7 @@ def setting(text: str) -> tuple[str, float]:
 
 BENCHMARKS = {  # name -> (help, arguments)
     "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
+    "memory": ("time and memory of one step on Stable Diffusion 1.5", memory_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

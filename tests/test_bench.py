@@ -1,4 +1,4 @@
-"""`dev.py bench operators`: the command line and the rows it writes, at sizes that take no time."""
+"""`dev.py bench operators` and `bench memory`: command lines and the rows they write, at sizes that take no time."""
 
 import json
 import subprocess
@@ -61,3 +61,14 @@ def test_results_that_are_checked_in_are_such_rows() -> None:
         assert all(list(row) == COLUMNS for row in rows)
         sizes = {(row["size"], row["batch"]) for row in rows}
         assert {(512, 1), (512, 8), (1024, 1), (1024, 8)} <= sizes
+
+
+@pytest.mark.parametrize("draft", [[], ["--draft"]], ids=["plain", "draft"])
+def test_memory_of_a_step(draft: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "rows.json"
+    command = [sys.executable, str(ROOT / "dev.py"), "--no-setup", "bench", "memory", "--size", "64", "--out", str(out)]
+    result = subprocess.run([*command, *draft], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(out.read_text())
+    assert row["method"] == "Glued MAP" and row["draft"] == bool(draft)
+    assert row["peak_gib"] >= row["loaded_gib"] > 3 and row["seconds"] > 0
