@@ -7,7 +7,7 @@ from .litegraph import Node
 PICTURE_SIZE = {"ldm": 64, "sd15": 512}  # pixels; what each prior was trained on
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}?download=true"
-STEPS = 30
+STEPS = 50
 ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
     "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: connect a small one, "

@@ -23,7 +23,7 @@ photos at 200 steps: 27.7 dB instead of 26.8, LPIPS .025 instead of .039; other 
 METHODS = {
     "Glued MAP": Method(
         glued_map,
-        "most likely latent at each level, from the glued image on: best in 20 to 30 steps",
+        "most likely latent at each level, from the glued image on: best in few steps, 20 to 50",
         through_decoder=True,
         takes_draft=True,
         linear_only=False,
