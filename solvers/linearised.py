@@ -31,8 +31,10 @@ class Linearised:
         with torch.enable_grad():
             x0 = self.decode(self.z0)
             self.graph = self._measure(x0)
-        self.value = self.graph.detach()
-        self.x0 = x0.detach() if model.draft is None else model.decode(z0.detach())
+        self.x0, self.value = x0.detach(), self.graph.detach()
+        if model.draft is not None:
+            with torch.no_grad():
+                self.x0 = model.decode(z0)
 
     def forward(self, u: Tensor) -> Tensor:
         """J u: (B, c, h, w) -> (B, *measurement_shape)."""

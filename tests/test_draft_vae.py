@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from PIL import Image
+from psld.solvers import METHODS
 from psld.tests.checkpoints import write_sd15
 from psld.tests.prompts import Failed
 from psld.training.networks import initialised
@@ -72,10 +73,11 @@ def decodings(monkeypatch) -> list[bool]:
     return seen
 
 
-def test_the_draft_takes_the_gradients_and_the_picture_stays_the_vaes(run_prompt, decodings):
-    drafted = run_prompt(restoration("Glued MAP"))["psld"]
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.takes_draft])
+def test_the_draft_takes_the_gradients_and_the_picture_stays_the_vaes(method, run_prompt, decodings):
+    drafted = run_prompt(restoration(method))["psld"]
     assert decodings and not any(decodings)
-    plain = run_prompt(without_draft(restoration("Glued MAP")))["psld"]
+    plain = run_prompt(without_draft(restoration(method)))["psld"]
     assert any(decodings)
     assert torch.isfinite(drafted[1]).all() and drafted[1].shape == plain[1].shape
     assert not torch.equal(drafted[0]["samples"], plain[0]["samples"])
