@@ -14,6 +14,7 @@ from kornia.metrics import ssim
 from torch import Tensor
 from tqdm import tqdm
 
+from ..devkit import DevError
 from ..devkit.perceptual import lpips_alex
 from ..nodes.metrics import psnr
 from ..operators.discrepancy import fit_to_noise_level
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     images = read_images(Path(args.images) if args.images else None, args.size, args.limit)
     setting = {"prior": prior.name, "pixels": args.size, "scheduler": SCHEDULER}
     if args.draft:
+        if not Path(args.draft).is_file():
+            raise DevError(f"--draft: {args.draft} does not exist; make one by `dev.py train --draft-of`.")
         setting["draft"] = Path(args.draft).name
         prior = replace(prior, draft=load_draft(Path(args.draft)))
     results, gallery = Results(out, setting), Gallery(out, images[: args.sheet], args.seeds[0])

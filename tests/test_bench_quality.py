@@ -89,6 +89,7 @@ def test_another_setting_does_not_mix_with_the_rows(first_run: Path) -> None:
         (["--methods", "PSLD@many"], "write it as PSLD@100"),
         (["--images", "/absent"], "/absent does not exist"),
         (["--checkpoint", "/absent.ckpt"], "/absent.ckpt does not exist"),
+        (["--draft", "/absent.safetensors"], "--draft: /absent.safetensors does not exist"),
     ],
 )
 def test_a_wrong_argument_is_answered_by_a_sentence(words: list[str], sentence: str, tmp_path: Path) -> None:
