@@ -15,6 +15,7 @@ from psld.nodes.operators import NODES
 from psld.operators.colour import BAYER
 from psld.operators.resize import KERNELS
 from psld.operators.strokes import STROKES
+from psld.tests.prompts import node
 
 HEIGHT, WIDTH = 64, 72
 NODE_CLASSES = {node.GET_SCHEMA().node_id.removeprefix("PSLD_"): node for node in NODES}
@@ -63,10 +64,6 @@ def write_pictures(folder: Path) -> None:
     Image.fromarray(rgb).save(folder / "photo.png")
     Image.fromarray(np.dstack([rgb, alpha])).save(folder / "hole.png")
     Image.fromarray((kernel() * 255).round().byte().numpy()).save(folder / "kernel.png")
-
-
-def node(class_type: str, **inputs) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def operator_nodes(name: str, inputs: dict[str, Any], id: str = "operator") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a test may expect of a prompt, and nodes called one by one."""
+"""Prompts in API format, what a test may expect of them, and nodes called one by one."""
 
 import torch
 
@@ -7,6 +7,11 @@ import nodes
 
 class Failed(Exception):
     """A prompt that ComfyUI refused, or whose run ended in an error or a cancel."""
+
+
+def node(class_type: str, **inputs) -> dict:
+    """A node of a prompt."""
+    return {"class_type": class_type, "inputs": inputs}
 
 
 def call(name: str, **inputs) -> list:

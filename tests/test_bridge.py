@@ -13,7 +13,7 @@ from psld.nodes.loading import PRIORS
 from psld.runtime.autograd import differentiable
 from psld.runtime.ldm import load_ldm
 from psld.tests.checkpoints import write_sd15
-from psld.tests.prompts import Failed
+from psld.tests.prompts import Failed, node
 
 import nodes
 
@@ -38,10 +38,6 @@ def files(comfy_base):
         f"{name}.alpha": torch.tensor(4.0),
     }
     safetensors.torch.save_file(weights, loras / LORA)
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def restoration(prior: str, steps: int = 2, gamma: float = 0.1, omega: float = 0.1, lora: bool = False) -> dict:

@@ -10,7 +10,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL
 from PIL import Image
 from psld.solvers import METHODS
 from psld.tests.checkpoints import write_sd15
-from psld.tests.prompts import Failed
+from psld.tests.prompts import Failed, node
 from psld.training.networks import initialised
 
 SAMPLE = "grey.png"
@@ -27,10 +27,6 @@ def files(comfy_base):
     for half in ("Encoder", "Decoder"):
         network = initialised(getattr(comfy.taesd.taesd, half)())
         safetensors.torch.save_file(network.state_dict(), folder / f"taesd_{half.lower()}.safetensors")
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def restoration(method: str, prior: str = "sd15") -> dict:

@@ -7,15 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from psld.nodes.types import pixels_from_image
-from psld.tests.prompts import Failed, call
+from psld.tests.prompts import Failed, call, node
 
 import nodes
 
 PHOTO = "photo.png"
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def photo(height: int = 64, width: int = 64, batch: int = 1) -> torch.Tensor:

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from psld.tests.prompts import Failed
+from psld.tests.prompts import Failed, node
 
 EMBEDDED = "[embedded] hands64.safetensors"
-
-
-def node(class_type: str, **inputs) -> dict:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def noisy_photo(width: int, height: int, seed: int = 0) -> np.ndarray:
