@@ -27,7 +27,7 @@ class Results:
     def __init__(self, path: Path, setting: dict[str, Any]) -> None:
         """Goes on with the file where there is one. Raises DevError where that was measured in another setting."""
         self.path = path
-        setting = setting | {"device": device_name(get_torch_device())}
+        self.device = device_name(get_torch_device())
         self.document = {"setting": setting, "versions": versions(), "rows": []}
         if path.exists():
             self.resume()
@@ -52,8 +52,8 @@ class Results:
         return identity(row) in self.known
 
     def add(self, rows: list[Row]) -> None:
-        """Keeps the rows; a run that is stopped while it writes leaves the old file."""
-        self.rows.extend(rows)
+        """Keeps the rows, and what they ran on; a run that is stopped while it writes leaves the old file."""
+        self.rows.extend({**row, "device": self.device} for row in rows)
         self.known |= {identity(row) for row in rows}
         draft = self.path.with_suffix(".part")
         draft.write_text(json.dumps(self.document, indent=1, allow_nan=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ Row = dict[str, Any]
 METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3), "residual_ratio": ("residual", 2)}
 PASSES = ("unet_forward", "unet_backward", "decoder", "encoder", "draft")
 TITLES = [title for title, _ in METRICS.values()]
-HEADER = ("method", "steps", *TITLES, "U-Net", "backward", "D", "E", "draft", "s", "CPU s", "n")
+HEADER = ("method", "steps", *TITLES, "least gain", "U-Net", "backward", "D", "E", "draft", "s", "CPU s", "n")
 
 
 def report(document: dict[str, Any]) -> str:
@@ -18,40 +19,49 @@ def report(document: dict[str, Any]) -> str:
     rows = document["rows"]
     facts = "; ".join(f"{name} {value}" for name, value in document["setting"].items())
     versions = ", ".join(f"{name} {value}" for name, value in document["versions"].items())
-    parts = [f"# Quality of restorations\n\n{facts}; {versions}.", LEGEND]
+    timed_on = usual_device(rows)
+    parts = [f"# Quality of restorations\n\n{facts}; {versions}; seconds on {timed_on}.", LEGEND]
     for task, sigma_y in groups(rows, "task", "sigma_y"):
         here = [row for row in rows if (row["task"], row["sigma_y"]) == (task, sigma_y)]
         pinv = {(row["image"], row["seed"]): row["psnr_pinv"] for row in here}
         title = f"## {task}, sigma_y {sigma_y:g}\n\nPSNR of A^+ y: {mean_and_error(list(pinv.values()), 2)}"
-        parts.append(f"{title}\n\n{table(here)}")
+        parts.append(f"{title}\n\n{table(here, timed_on)}")
     return "\n\n".join(parts) + "\n"
 
 
 LEGEND = """Mean ± standard error over n (images x seeds). PSNR in dB; LPIPS with AlexNet; residual is
-||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise. Per image: forward and backward passes
+||y - A x|| / (sigma_y sqrt m), 1 where the measurement is fitted to its noise; least gain is the worst image's PSNR
+less that of its A^+ y. Per image: forward and backward passes
 of the U-Net, forward passes of decoder (D), encoder (E) and a draft of either, seconds, and CPU seconds, which other
-processes on the same machine change less; all of sampling alone."""
+processes on the same machine change less; all of sampling alone. Runs on other devices count in all but the seconds."""
 
 
-def table(rows: list[Row]) -> str:
-    """One markdown table, a line per method, steps and parameters, in the order of the rows."""
+def usual_device(rows: list[Row]) -> str:
+    """What most of the rows ran on."""
+    return Counter(row["device"] for row in rows).most_common(1)[0][0]
+
+
+def table(rows: list[Row], timed_on: str) -> str:
+    """One markdown table, a line per method, steps and parameters, in the order of the rows; seconds of one device."""
     lines = [HEADER, ["---"] + ["--:"] * (len(HEADER) - 1)]
     keyed = [{**row, "parameters": parameters(row)} for row in rows]
     for method, steps, values in groups(keyed, "method", "steps", "parameters"):
         here = [row for row in keyed if (row["method"], row["steps"], row["parameters"]) == (method, steps, values)]
         several = len(groups([row for row in keyed if row["method"] == method], "parameters")) > 1
-        lines.append([f"{method} ({values})" if several else method, str(steps), *cells(here)])
+        lines.append([f"{method} ({values})" if several else method, str(steps), *cells(here, timed_on)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def cells(rows: list[Row]) -> list[str]:
+def cells(rows: list[Row], timed_on: str) -> list[str]:
     """The numbers of one line."""
     metrics = [mean_and_error([row[name] for row in rows], digits) for name, (_, digits) in METRICS.items()]
     passes = [number(mean([row["nfe"].get(name, 0) for row in rows]), 0) for name in PASSES]
     failed = sum(row["psnr"] is None for row in rows)
     count = f"{len(rows)}" + (f", {failed} failed" if failed else "")
-    seconds = [number(mean([row[name] for row in rows]), 2) for name in ("seconds", "cpu_seconds")]
-    return [*metrics, *passes, *seconds, count]
+    timed = [row for row in rows if row["device"] == timed_on]
+    seconds = [number(mean([row[name] for row in timed]), 2) for name in ("seconds", "cpu_seconds")]
+    gains = [row["psnr"] - row["psnr_pinv"] for row in rows if row["psnr"] is not None]
+    return [*metrics, number(min(gains, default=None), 1), *passes, *seconds, count]
 
 
 def parameters(row: Row) -> str:

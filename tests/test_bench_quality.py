@@ -17,7 +17,7 @@ from psld.benchmarks import protocol
 from psld.benchmarks.images import read_images
 from psld.benchmarks.passes import Cost, Passes, counted, drafted, metered
 from psld.benchmarks.results import Results
-from psld.benchmarks.table import mean_and_error, table
+from psld.benchmarks.table import mean_and_error, table, usual_device
 from psld.benchmarks.tasks import TASKS
 from psld.devkit import ROOT, DevError, bench
 from psld.operators import LinearOperator
@@ -146,10 +146,20 @@ def test_a_draft_is_counted_apart_and_goes_to_the_methods_that_take_one() -> Non
     assert (cost.passes.decoder, cost.passes.encoder, cost.passes.draft) == (1 + 2, 1, 2)
 
 
+NFE = {"unet_forward": 1, "unet_backward": 0, "decoder": 1, "encoder": 2}
+ROW = {"method": "M", "steps": 1, "parameters": {}, "nfe": NFE, "seconds": 1.0, "cpu_seconds": 1.0, "device": "here"}
+GOOD = {"psnr": 20.0, "psnr_pinv": 20.5, "ssim": 0.5, "lpips": 0.1, "residual_ratio": 1.0}
+
+
 def test_the_table_counts_what_failed() -> None:
-    nfe = {"unet_forward": 1, "unet_backward": 0, "decoder": 1, "encoder": 2}
-    row = {"method": "M", "steps": 1, "parameters": {}, "nfe": nfe, "seconds": 1.0, "cpu_seconds": 1.0}
-    good = {"psnr": 20.0, "ssim": 0.5, "lpips": 0.1, "residual_ratio": 1.0}
-    text = table([row | good, row | good | {"psnr": 22.0}, row | dict.fromkeys(good)])
-    assert "21.00 ± 1.00" in text and "3, 1 failed" in text
+    failed = ROW | GOOD | dict.fromkeys(("psnr", "ssim", "lpips"))
+    text = table([ROW | GOOD, ROW | GOOD | {"psnr": 22.0}, failed], "here")
+    assert "21.00 ± 1.00" in text and "| -0.5 |" in text and "3, 1 failed" in text
     assert mean_and_error([None], 2) == "-"
+
+
+def test_seconds_are_those_of_the_usual_device() -> None:
+    rows = [ROW | GOOD, ROW | GOOD, ROW | GOOD | {"psnr": 23.0, "seconds": 5.0, "device": "there"}]
+    assert usual_device(rows) == "here"
+    assert "21.00 ± 1.00" in table(rows, "here") and "| 1.00 | 1.00 | 3 |" in table(rows, "here")
+    assert "| - | - | 1 |" in table(rows[2:], "here")
