@@ -55,8 +55,8 @@ class Linearised:
         return operator.restrict(operator(x))
 
 
-def posterior_mean(h: Linearised, covariance: LinearMap, sigma_y: float, iterations: int) -> Tensor:
-    """Mean of z0 given y for z0 ~ N(h.z0, V): z0 + V J^T (sigma_y^2 I + J V J^T)^-1 (y - h(z0)).
+def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: float, iterations: int) -> Tensor:
+    """From h.z0 to the mean of z0 ~ N(h.z0, V) given y: V J^T (sigma_y^2 I + J V J^T)^-1 (y - h(z0)).
 
     covariance: v -> V v. The system is solved by so many iterations of conjugate gradients.
     """
@@ -65,7 +65,7 @@ def posterior_mean(h: Linearised, covariance: LinearMap, sigma_y: float, iterati
         return sigma_y**2 * v + h.forward(covariance(h.transpose(v)))
 
     v = conjugate_gradients(system, h.measurement.residual(h.x0), iterations)
-    return h.z0.detach() + covariance(h.transpose(v))
+    return covariance(h.transpose(v))
 
 
 def most_likely_move(h: Linearised, start: Tensor | None, trust: Tensor, iterations: int) -> Tensor:

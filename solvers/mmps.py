@@ -5,6 +5,10 @@
 
 The system is solved by a few conjugate gradients on products with V and J; V is symmetric, so its products are
 back-propagations through the denoiser. The estimate takes the place of z0_hat in the DDIM step.
+
+A learned denoiser's V is no covariance, neither symmetric nor positive. Where it is all but singular along a gradient,
+at high noise, one iteration once led a hundred standard deviations away, never to return. So no estimate may be
+further from z0_hat than two standard deviations of z0 given z_t, for a standard normal latent.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .data import noise_std
-from .latent import Callback, LatentModel, Step, ddim_step, noise_levels
-from .linearised import Linearised, posterior_mean
+from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms, per_sample
+from .linearised import Linearised, posterior_shift
 
 SMALLEST_SIGNAL = 1e-3
+FURTHEST = 2.0
 
 
 def mmps(
@@ -31,8 +36,7 @@ def mmps(
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1].
 
-    iterations: of conjugate gradients; each costs a back-propagation through U-Net and decoder and a decoding. A
-        learned denoiser's V is no covariance, neither symmetric nor positive: with more than one some runs diverge.
+    iterations: of conjugate gradients; each costs a back-propagation through U-Net and decoder and a decoding.
     """
     for i, sigma, sigma_next in noise_levels(sigmas):
         z = z.detach().requires_grad_()
@@ -43,8 +47,15 @@ def mmps(
             return factor * torch.autograd.grad(z0_hat, z, v, retain_graph=True)[0]
 
         h = Linearised(model, measurement, z0_hat)
-        z0 = posterior_mean(h, covariance, noise_std(measurement), iterations)
+        move = posterior_shift(h, covariance, noise_std(measurement), iterations)
+        z0 = z0_hat.detach() + shortened(move, FURTHEST * model.spread(sigma))
         z = ddim_step(z.detach(), z0, sigma, sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z, z0_hat.detach(), h.x0))
     return z
+
+
+def shortened(u: Tensor, longest: Tensor) -> Tensor:
+    """u (B, ...) with each sample's root mean square brought down to `longest` where it is above."""
+    rms = norms(u) / u[0].numel() ** 0.5
+    return u * per_sample(longest / rms.clamp(min=longest), u)

@@ -89,6 +89,22 @@ def test_a_method_that_claims_non_linear_operators_lowers_their_residual(name):
     assert (after < 0.8 * before).all()
 
 
+def test_mmps_survives_a_denoiser_whose_covariance_is_all_but_singular():
+    """At the first level V = -0.999 sigma_y^2: the system of an identity is then 0.001 sigma_y^2, its solution huge."""
+
+    def treacherous(z: Tensor, sigma: Tensor) -> Tensor:
+        return -0.999 * 0.1**2 / sigma**2 * z if sigma == SIGMAS[0] else denoise(z, sigma)
+
+    seen = []
+    measurement = measure(InpaintRandom(SHAPE, drop=0.5))
+    image = METHODS["MMPS"].solve(replace(MODEL, denoise=treacherous), measurement, start(), SIGMAS, callback=seen.append)
+    share = SIGMAS[1] / SIGMAS[0]
+    z0 = (seen[0].z - share * start()) / (1 - share)
+    moved = (z0 - seen[0].z0_hat).square().mean().sqrt() / MODEL.spread(SIGMAS[0])
+    assert 1.9 < moved < 2.1  # else 30 times the range of the pixels
+    assert image.std() < 2
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_step_is_reported(name):
     seen = []
