@@ -95,9 +95,8 @@ def test_mmps_survives_a_denoiser_whose_covariance_is_all_but_singular():
     def treacherous(z: Tensor, sigma: Tensor) -> Tensor:
         return -0.999 * 0.1**2 / sigma**2 * z if sigma == SIGMAS[0] else denoise(z, sigma)
 
-    seen = []
-    measurement = measure(InpaintRandom(SHAPE, drop=0.5))
-    image = METHODS["MMPS"].solve(replace(MODEL, denoise=treacherous), measurement, start(), SIGMAS, callback=seen.append)
+    model, measurement, seen = replace(MODEL, denoise=treacherous), measure(InpaintRandom(SHAPE, drop=0.5)), []
+    image = METHODS["MMPS"].solve(model, measurement, start(), SIGMAS, callback=seen.append)
     share = SIGMAS[1] / SIGMAS[0]
     z0 = (seen[0].z - share * start()) / (1 - share)
     moved = (z0 - seen[0].z0_hat).square().mean().sqrt() / MODEL.spread(SIGMAS[0])
