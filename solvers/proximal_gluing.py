@@ -37,16 +37,18 @@ def proximal_gluing(
     *,
     c: float = 1.0,
     eta: float = 1.0,
+    temperature: float = 0.8,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y).
 
     c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
     eta: share of fresh noise in each renoising, 0 to 1.
+    temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
     """
 
     def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         x0_hat = model.decode(z0_hat)
         return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat
 
-    return anneal(model, measurement, z, sigmas, correct, eta, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, callback)
