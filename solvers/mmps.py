@@ -8,7 +8,8 @@ back-propagations through the denoiser. The estimate takes the place of z0_hat i
 
 A learned denoiser's V is no covariance, neither symmetric nor positive. Where it is all but singular along a gradient,
 at high noise, one iteration once led a hundred standard deviations away, never to return. So no estimate may be
-further from z0_hat than two standard deviations of z0 given z_t, for a standard normal latent.
+further from z0_hat than two standard deviations of z0 given z_t, for a normal latent: a standard one, or as large as
+z0_hat where that is larger.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def mmps(
 
         h = Linearised(model, measurement, z0_hat)
         move = posterior_shift(h, covariance, noise_std(measurement), iterations)
-        z0 = z0_hat.detach() + shortened(move, FURTHEST * model.spread(sigma))
+        z0 = z0_hat.detach() + shortened(move, FURTHEST * model.spread(sigma) * rms(z0_hat.detach()).clamp(min=1))
         z = ddim_step(z.detach(), z0, sigma, sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z, z0_hat.detach(), h.x0))
@@ -56,6 +57,10 @@ def mmps(
 
 
 def shortened(u: Tensor, longest: Tensor) -> Tensor:
-    """u (B, ...) with each sample's root mean square brought down to `longest` where it is above."""
-    rms = norms(u) / u[0].numel() ** 0.5
-    return u * per_sample(longest / rms.clamp(min=longest), u)
+    """u (B, ...) with each sample's root mean square brought down to `longest` (B,) where it is above."""
+    return u * per_sample(longest / torch.maximum(rms(u), longest), u)
+
+
+def rms(u: Tensor) -> Tensor:
+    """Root mean square of each sample, shape (B,)."""
+    return norms(u) / u[0].numel() ** 0.5
