@@ -11,9 +11,10 @@ Here one goes there at each noise level, and renoises:
 Without noise x' is the glued image itself and the proximal step a projection: hence the name. With E = D = I this is
 DiffPIR (Zhu et al. 2023), which alternates the same two steps in pixel space.
 
-For a standard normal latent and a decoder along singular vectors of A, z0' at c = 1 is E[z0 | z_t, y]. Then eta = 0 is
-the probability-flow ODE of the posterior, exact in the limit of many steps; eta = 1 keeps the posterior's mean but not
-all its spread, and is the better restoration. One U-Net, one decoder and two encoder passes a step.
+For a standard normal latent and a decoder along singular vectors of A, z0' at c = 1 is E[z0 | z_t, y]. Then eta = 0 at
+temperature 1 is the probability-flow ODE of the posterior, exact in the limit of many steps; eta = 1 and lower
+temperatures keep the posterior's mean but not all its spread, and are the better restoration. One U-Net,
+one decoder and two encoder passes a step.
 """
 
 from __future__ import annotations
