@@ -97,6 +97,11 @@ def norms(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each sample, shape (B,)."""
+    return norms(x) / x[0].numel() ** 0.5
+
+
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """(B,) -> (B, 1, ..., 1), to multiply each sample of `like`."""
     return values.view(-1, *[1] * (like.ndim - 1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .latent import LatentModel, norms, per_sample
+from .latent import LatentModel, norms, per_sample, rms
 from .psld import GradientError
 
 REACH = 0.05
@@ -38,7 +38,7 @@ class Linearised:
 
     def forward(self, u: Tensor) -> Tensor:
         """J u: (B, c, h, w) -> (B, *measurement_shape)."""
-        length = REACH * u[0].numel() ** 0.5 / norms(u).clamp(min=torch.finfo(u.dtype).tiny)
+        length = REACH / rms(u).clamp(min=torch.finfo(u.dtype).tiny)
         with torch.no_grad():
             moved = self._measure(self.decode(self.z0 + per_sample(length, u) * u))
         return (moved - self.value) / per_sample(length, moved)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .data import noise_std
-from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms, per_sample
+from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, per_sample, rms
 from .linearised import Linearised, posterior_shift
 
 SMALLEST_SIGNAL = 1e-3
@@ -59,8 +59,3 @@ def mmps(
 def shortened(u: Tensor, longest: Tensor) -> Tensor:
     """u (B, ...) with each sample's root mean square brought down to `longest` (B,) where it is above."""
     return u * per_sample(longest / torch.maximum(rms(u), longest), u)
-
-
-def rms(u: Tensor) -> Tensor:
-    """Root mean square of each sample, shape (B,)."""
-    return norms(u) / u[0].numel() ** 0.5
