@@ -38,6 +38,16 @@ OMEGA = io.Float.Input(
     tooltip="Only for methods with gradients through the model: weight of the data, per step of 1,000. Raise it where "
     "the measured pixels do not match. -1: the method's own.",
 )
+CANDIDATES = io.Int.Input(
+    "candidates",
+    default=0,
+    min=0,
+    max=64,
+    optional=True,
+    tooltip="Only for Glued MAP, Proximal gluing and Local MAP: so many starts run until the picture has its shapes; "
+    "the one that the model finds likeliest goes on alone. 1 is fastest; more are surer where much is missing. "
+    "0: the method's own.",
+)
 DRAFT_VAE = io.Vae.Input(
     "draft_vae",
     optional=True,
@@ -70,14 +80,16 @@ class PSLDSampler(io.ComfyNode):
                 GAMMA,
                 OMEGA,
                 DRAFT_VAE,
+                CANDIDATES,
             ],
             outputs=[io.Sampler.Output()],
         )
 
     @classmethod
-    def execute(cls, vae, measurement, method, gamma, omega, draft_vae=None) -> io.NodeOutput:
-        weights = weight(gamma), weight(omega)
-        return io.NodeOutput(posterior_sampler(measurement, vae, method, *weights, draft_vae=draft_vae))
+    def execute(cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0) -> io.NodeOutput:
+        check_candidates(candidates)
+        settings = wishes(gamma, omega, candidates)
+        return io.NodeOutput(posterior_sampler(measurement, vae, method, settings, draft_vae=draft_vae))
 
 
 class PSLDKSampler(io.ComfyNode):
@@ -126,6 +138,7 @@ class PSLDKSampler(io.ComfyNode):
                     "no VAE reproduces a photo exactly. The latent stays as it is.",
                 ),
                 DRAFT_VAE,
+                CANDIDATES,
             ],
             outputs=[
                 io.Latent.Output(display_name="latent"),
@@ -151,8 +164,10 @@ class PSLDKSampler(io.ComfyNode):
         negative=None,
         keep_measured=True,
         draft_vae=None,
+        candidates=0,
     ) -> io.NodeOutput:
         check_steps(steps)
+        check_candidates(candidates)
         solver = find_method(method)
         sigmas = noise_levels(model, scheduler, steps, solver)
         model = static(model, "model") if solver.through_denoiser else model
@@ -164,7 +179,8 @@ class PSLDKSampler(io.ComfyNode):
         noise = comfy.sample.prepare_noise(empty, seed)
         report = Report(method)
         on_step = preview(len(sigmas) - 1)
-        sampler = posterior_sampler(measurement, vae, method, weight(gamma), weight(omega), report, on_step, draft_vae)
+        settings = wishes(gamma, omega, candidates)
+        sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
         samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
         samples = samples.to(comfy.model_management.intermediate_device())
         restored = vae.decode(samples)
@@ -174,9 +190,10 @@ class PSLDKSampler(io.ComfyNode):
         return io.NodeOutput({"samples": samples}, restored, report)
 
 
-def weight(value: float) -> float | None:
-    """A weight that a user gave, or None for the method's own."""
-    return None if value < 0 else value
+def wishes(gamma: float, omega: float, candidates: int) -> dict[str, float]:
+    """The parameters that a user gave; the method keeps its own for the others."""
+    weights = {name: value for name, value in (("gamma", gamma), ("omega", omega)) if value >= 0}
+    return weights | ({"candidates": candidates} if candidates else {})
 
 
 def make_guider(model, positive, negative, cfg: float) -> comfy.samplers.CFGGuider:
@@ -207,6 +224,11 @@ def check_steps(steps: int) -> None:
     """Values that come over the API are not checked by the server."""
     if steps < 1:
         raise ValueError(f"steps: {steps} steps to run; choose at least 1.")
+
+
+def check_candidates(candidates: int) -> None:
+    if candidates < 0:
+        raise ValueError(f"candidates: {candidates} starts to run; choose at least 1, or 0 for the method's own.")
 
 
 def preview(steps: int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -35,24 +35,22 @@ def posterior_sampler(
     measurement: Measurement,
     vae: VAE,
     method: str,
-    gamma: float | None = None,
-    omega: float | None = None,
+    wishes: Mapping[str, float] | None = None,
     report: Report | None = None,
     on_step: Callable[[Step], None] | None = None,
     draft_vae: VAE | None = None,
 ) -> KSAMPLER:
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
-    gamma, omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C), for the
-        methods that have them; None takes the method's own for the operator.
+    wishes: parameters by name, in place of the method's own for the operator; what it does not have is left out. gamma
+        and omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C).
     on_step: called after each step beside ComfyUI's own callback.
     draft_vae: a small VAE of the same latents, which takes the gradients in place of `vae`.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
     solver = find_method(method)
-    wishes = {"gamma": gamma, "omega": omega}
-    weights = solver.parameters_for(type(measurement.operator))
-    weights |= {name: value for name, value in wishes.items() if name in weights and value is not None}
+    parameters = solver.parameters_for(type(measurement.operator))
+    parameters |= {name: value for name, value in (wishes or {}).items() if name in parameters}
     if draft_vae is not None:
         checks.check_draft(draft_vae, vae, solver)
     guide, name = (vae, "vae") if draft_vae is None else (draft_vae, "draft_vae")
@@ -92,7 +90,7 @@ def posterior_sampler(
 
             try:
                 z, levels = own(x, device), own(sigmas, device)
-                return solver.solve(latent, measurement.to(device), z, levels, **weights, callback=after_step)
+                return solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
             except RuntimeError as error:
                 if not lacks_gradient(error):
                     raise

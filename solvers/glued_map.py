@@ -37,6 +37,7 @@ def glued_map(
     c: float = 1.0,
     eta: float = 1.0,
     temperature: float = 0.8,
+    candidates: int = 4,
     iterations: int = 2,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -45,6 +46,7 @@ def glued_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
+    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
     iterations: of conjugate gradients, where they run; each costs a decoding and a back-propagation through the
         decoder. 0 takes the best multiple of the gluing move.
     """
@@ -57,7 +59,7 @@ def glued_map(
         h = Linearised(model, measurement, z0_hat)
         return z0_hat + most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations), h.x0
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)
 
 
 def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Tensor) -> Tensor | None:

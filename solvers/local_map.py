@@ -31,6 +31,7 @@ def local_map(
     c: float = 1.0,
     eta: float = 1.0,
     temperature: float = 0.8,
+    candidates: int = 1,
     iterations: int = 5,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -39,6 +40,7 @@ def local_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
+    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
 
@@ -46,4 +48,4 @@ def local_map(
         h = Linearised(model, measurement, z0_hat)
         return z0_hat + most_likely_move(h, None, trust(model, measurement, sigma, c), iterations), h.x0
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)

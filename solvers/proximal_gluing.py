@@ -39,6 +39,7 @@ def proximal_gluing(
     c: float = 1.0,
     eta: float = 1.0,
     temperature: float = 0.8,
+    candidates: int = 4,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y).
@@ -46,10 +47,11 @@ def proximal_gluing(
     c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
+    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
     """
 
     def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         x0_hat = model.decode(z0_hat)
         return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)

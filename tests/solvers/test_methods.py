@@ -163,7 +163,7 @@ def test_a_draft_says_where_to_go_and_the_decoder_where_one_is():
 def test_parameters_are_read_off_the_solver():
     assert METHODS["PSLD"].parameters == {"gamma": 0.1, "omega": 1.0}
     assert list(METHODS["LDPS"].parameters) == ["omega"]
-    assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta", "temperature"]
+    assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta", "temperature", "candidates"]
 
 
 @pytest.mark.parametrize("name", METHODS)

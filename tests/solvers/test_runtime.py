@@ -25,7 +25,7 @@ def measurement(operator=None, batch: int = 1) -> Measurement:
 def solve(prior, measured: Measurement, method: str, noise: torch.Tensor | None = None) -> torch.Tensor:
     model, vae = prior
     noise = torch.randn(len(measured.y), 4, 16, 16) if noise is None else noise
-    sampler = posterior_sampler(measured, vae, method, gamma=0.1, omega=0.1)
+    sampler = posterior_sampler(measured, vae, method, {"gamma": 0.1, "omega": 0.1})
     sigmas, text = torch.tensor([5.0, 1.0, 0.2, 0.0]), [[torch.zeros(1, 1, 1), {}]]
     with torch.inference_mode():
         return comfy.sample.sample_custom(
