@@ -29,6 +29,7 @@ from .hardware import device_name
 from .prior import load_prior
 
 SIGMAS = (0.3, 0.1)
+ONE_START = {"candidates": 1}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +49,8 @@ def measure(args: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
     """The row of one method."""
     prior = load_prior(checkpoint)
     measurement = box_inpainting(args.size)
-    sampler = posterior_sampler(measurement, prior.vae, args.method, draft_vae=taesd() if args.draft else None)
+    draft = taesd() if args.draft else None
+    sampler = posterior_sampler(measurement, prior.vae, args.method, ONE_START, draft_vae=draft)
     noise = prior.noise(measurement, [0])
     guider = make_guider(prior.model, prior.positive, None, 1.0)
     before = start_peak()

@@ -42,13 +42,12 @@ def usual_device(rows: list[Row]) -> str:
 
 
 def table(rows: list[Row], timed_on: str) -> str:
-    """One markdown table, a line per method, steps and parameters, in the order of the rows; seconds of one device."""
+    """One markdown table, a line per method, steps and variant, in the order of the rows; seconds of one device."""
     lines = [HEADER, ["---"] + ["--:"] * (len(HEADER) - 1)]
-    keyed = [{**row, "parameters": parameters(row)} for row in rows]
-    for method, steps, values in groups(keyed, "method", "steps", "parameters"):
-        here = [row for row in keyed if (row["method"], row["steps"], row["parameters"]) == (method, steps, values)]
-        several = len(groups([row for row in keyed if row["method"] == method], "parameters")) > 1
-        lines.append([f"{method} ({values})" if several else method, str(steps), *cells(here, timed_on)])
+    keyed = [{**row, "variant": variant(row, rows)} for row in rows]
+    for method, steps, values in groups(keyed, "method", "steps", "variant"):
+        here = [row for row in keyed if (row["method"], row["steps"], row["variant"]) == (method, steps, values)]
+        lines.append([f"{method} ({values})" if values else method, str(steps), *cells(here, timed_on)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -64,9 +63,11 @@ def cells(rows: list[Row], timed_on: str) -> list[str]:
     return [*metrics, number(min(gains, default=None), 1), *passes, *seconds, count]
 
 
-def parameters(row: Row) -> str:
-    """A row's parameters as one would type them."""
-    return " ".join(f"{name}={value}" for name, value in row["parameters"].items())
+def variant(row: Row, rows: list[Row]) -> str:
+    """The parameters in which the row differs from others of its method, as one would type them."""
+    others = [other["parameters"] for other in rows if other["method"] == row["method"]]
+    own = row["parameters"].items()
+    return " ".join(f"{name}={value}" for name, value in own if any(other.get(name) != value for other in others))
 
 
 def groups(rows: list[Row], *names: str) -> list[tuple]:

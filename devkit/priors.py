@@ -7,7 +7,7 @@ from .litegraph import Node
 PICTURE_SIZE = {"ldm": 64, "sd15": 512}  # pixels; what each prior was trained on
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}?download=true"
-STEPS = 50
+STEPS = 20
 ADVICE = {
     "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
     "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: connect a small one, "
@@ -32,7 +32,7 @@ def sampler(prior: str, measurement: tuple[str, int]) -> Node:
     """PSLD KSampler on the nodes of `prior_nodes`, with its defaults."""
     nodes = prior_nodes(prior)
     settings = {"seed": 0, "steps": STEPS, "cfg": 1.0, "scheduler": "auto"}
-    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True}
+    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True, "candidates": 0}
     texts = {name: (name, 0) for name in ("positive", "negative") if name in nodes}
     links = {"model": ("prior", 0), "vae": vae(prior), "measurement": measurement}
     return Node("PSLD_KSampler", links | settings | texts)

@@ -109,11 +109,11 @@ class PSLDKSampler(io.ComfyNode):
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
                 io.Int.Input(
                     "steps",
-                    default=50,
+                    default=20,
                     min=1,
                     max=10000,
-                    tooltip="50 for Glued MAP (20 where time is short and no large part is missing) and Proximal "
-                    "gluing, 200 or more for PSLD, LDPS and GML-DPS. The paper's PSLD uses 1,000.",
+                    tooltip="20 for Glued MAP and Proximal gluing, 200 or more for PSLD, LDPS and GML-DPS. The paper's "
+                    "PSLD uses 1,000.",
                 ),
                 io.Float.Input(
                     "cfg",
