@@ -168,6 +168,17 @@ def test_a_weight_of_minus_one_is_the_methods_own_for_the_operator(prior, method
     assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=0.4), named)
 
 
+OWN_CANDIDATES = {"Glued MAP": 4, "Proximal gluing": 4, "Local MAP": 1, "LDPS": None}
+
+
+@pytest.mark.parametrize(("method", "own"), OWN_CANDIDATES.items())
+def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
+    settings = dict(measurement=measure(photo()), method=method, scheduler="auto", steps=3)
+    named = restore(prior, **settings, candidates=own or 7)
+    assert torch.equal(restore(prior, **settings, candidates=0), named)
+    assert torch.equal(restore(prior, **settings, candidates=2), named) == (own is None)
+
+
 @pytest.mark.parametrize(
     ("message", "break_it"),
     [
@@ -183,6 +194,7 @@ def test_a_weight_of_minus_one_is_the_methods_own_for_the_operator(prior, method
         ("4 channels, the last one alpha", lambda p: measure(torch.rand(1, 64, 64, 4))),
         ("channel", lambda p: restore(p, measure(photo()[..., :1]))),
         ("steps: 0 steps", lambda p: restore(p, measure(photo()), steps=0)),
+        ("candidates: -1 starts", lambda p: restore(p, measure(photo()), candidates=-1)),
         ("method: 'magic' is not one of", lambda p: restore(p, measure(photo()), method="magic")),
         ("scheduler: 'magic' is not one of", lambda p: restore(p, measure(photo()), scheduler="magic")),
         ("negative: nothing is connected", lambda p: restore(p, measure(photo()), cfg=4.0)),
