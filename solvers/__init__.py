@@ -23,7 +23,7 @@ authors, too, weigh super-resolution's data more than inpainting's, by nine."""
 METHODS = {
     "Glued MAP": Method(
         glued_map,
-        "most likely latent at each level, from the glued image on: best in few steps, 20 to 50",
+        "most likely latent at each level, from the glued image on: best in few steps",
         through_decoder=True,
         takes_draft=True,
         linear_only=False,
