@@ -48,10 +48,8 @@ def anneal(
         also what lets go of a wrong one, and that is decided high up.
     candidates: ways down, each from other noise, until the picture has settled; there the likeliest goes on alone.
     """
-    running = [
-        Candidate(NoiseSource(start), start_at_pinv(model, measurement, start, sigmas[0]))
-        for start in starts(z, sigmas[0], candidates)
-    ]
+    centre = start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
+    running = [Candidate(NoiseSource(start), centre + start) for start in starts(z, sigmas[0], candidates)]
 
     def descend(candidate: Candidate, i: int, sigma: Tensor, sigma_next: Tensor) -> Step:
         z0_hat = model.denoise(candidate.z, sigma)
