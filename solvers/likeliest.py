@@ -1,7 +1,7 @@
 """Which of several latents the prior finds most likely.
 
 A diffusion model bounds the likelihood of what it was trained on by how well it denoises it (Kingma et al. 2021,
-Variational Diffusion Models, eq. 17): evenly over log sigma,
+Variational Diffusion Models, the loss in continuous time): evenly over log sigma,
 
     -log p(z0) <= sum over sigma of || z0 - E[z0 | z0 + sigma n] ||^2 / sigma^2, up to a factor and a constant.
 
@@ -26,7 +26,8 @@ PROBES = 4
 
 @torch.no_grad()
 def likeliest(model: LatentModel, candidates: Sequence[Tensor], levels: Tensor, noise: NoiseSource) -> Tensor:
-    """Index (B,) of the likeliest among candidates, each (B, c, h, w), sample by sample.
+    """Index (B,) of the likeliest among candidates, each (B, c, h, w), sample by sample; never one that is not a number
+    where another is.
 
     levels: noise levels to probe at, each costing a denoiser pass for each candidate.
     """
@@ -36,7 +37,7 @@ def likeliest(model: LatentModel, candidates: Sequence[Tensor], levels: Tensor, 
         for total, z0 in zip(surprise, candidates, strict=True):
             error = model.denoise(diffuse(model, z0, n, sigma), sigma) - z0
             total += (rms(error) * model.signal(sigma) / sigma) ** 2
-    return surprise.argmin(0)
+    return surprise.nan_to_num(nan=torch.inf).argmin(0)
 
 
 def telling_levels(model: LatentModel, sigmas: Tensor) -> Tensor:

@@ -59,6 +59,13 @@ def test_the_likeliest_is_found_sample_by_sample():
     assert best.tolist() == [0, 0, 1, 1]
 
 
+def test_a_candidate_that_overflowed_is_never_the_likeliest():
+    likely = torch.ones(2, 1, 1, 16).double()
+    spoilt = torch.full_like(likely, torch.nan)
+    best = likeliest(MODEL, [spoilt, likely + 3], telling_levels(MODEL, SIGMAS), NoiseSource(start(2, seed=6)))
+    assert best.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 200])
 def test_probes_are_few_and_below_the_noise_that_hides_everything(steps):
     sigmas = levels(steps, high=10.0)
