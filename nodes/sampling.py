@@ -87,7 +87,6 @@ class PSLDSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0) -> io.NodeOutput:
-        check_candidates(candidates)
         settings = wishes(gamma, omega, candidates)
         return io.NodeOutput(posterior_sampler(measurement, vae, method, settings, draft_vae=draft_vae))
 
@@ -167,7 +166,7 @@ class PSLDKSampler(io.ComfyNode):
         candidates=0,
     ) -> io.NodeOutput:
         check_steps(steps)
-        check_candidates(candidates)
+        settings = wishes(gamma, omega, candidates)
         solver = find_method(method)
         sigmas = noise_levels(model, scheduler, steps, solver)
         model = static(model, "model") if solver.through_denoiser else model
@@ -179,7 +178,6 @@ class PSLDKSampler(io.ComfyNode):
         noise = comfy.sample.prepare_noise(empty, seed)
         report = Report(method)
         on_step = preview(len(sigmas) - 1)
-        settings = wishes(gamma, omega, candidates)
         sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
         samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
         samples = samples.to(comfy.model_management.intermediate_device())
@@ -191,7 +189,9 @@ class PSLDKSampler(io.ComfyNode):
 
 
 def wishes(gamma: float, omega: float, candidates: int) -> dict[str, float]:
-    """The parameters that a user gave; the method keeps its own for the others."""
+    """The parameters that a user gave; the method keeps its own for the others. ValueError for too few candidates."""
+    if candidates < 0:
+        raise ValueError(f"candidates: {candidates} starts to run; choose at least 1, or 0 for the method's own.")
     weights = {name: value for name, value in (("gamma", gamma), ("omega", omega)) if value >= 0}
     return weights | ({"candidates": candidates} if candidates else {})
 
@@ -224,11 +224,6 @@ def check_steps(steps: int) -> None:
     """Values that come over the API are not checked by the server."""
     if steps < 1:
         raise ValueError(f"steps: {steps} steps to run; choose at least 1.")
-
-
-def check_candidates(candidates: int) -> None:
-    if candidates < 0:
-        raise ValueError(f"candidates: {candidates} starts to run; choose at least 1, or 0 for the method's own.")
 
 
 def preview(steps: int):
