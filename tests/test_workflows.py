@@ -201,7 +201,7 @@ def page(tmp_path_factory) -> Iterator[Any]:
     """ComfyUI's real frontend, served by a real server, in headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright opens the real frontend")
     if not CHROMIUM:
-        pytest.skip("there is no Chromium on this machine to open the real frontend in")
+        pytest.skip("needs Chromium, to open the real frontend in")
     base = tmp_path_factory.mktemp("base")
     (base / "models" / "checkpoints").mkdir(parents=True)
     (base / "models" / "checkpoints" / priors.SD15).touch()  # only listed, never loaded
