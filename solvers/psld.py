@@ -6,7 +6,9 @@
 
 Where the paper writes A^T, for an A whose A^T A is a projector, we use the pseudo-inverse, which makes A^+ A one for
 every A. Norms are per sample, and data terms stop at the noise level, so that no method fits the noise.
-gamma and omega are given per step of 1,000, as in the paper's tables, whatever the number of steps.
+gamma and omega are given per step of 1,000, as in the paper's tables, whatever the number of steps; but no step is
+longer than Polyak's, at whose end the linearised loss vanishes. A norm's gradient does not shrink towards the minimum,
+so that longer steps overshoot, the more the fewer there are: without this bound 20 of them diverge.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .data import excess, noise_cutoff
-from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms
+from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms, per_sample
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(z0_hat, D(z0_hat)) -> one value per sample."""
@@ -80,8 +82,15 @@ def ldps(
     return guided_ddim(model, z, sigmas, loss, callback)
 
 
-def guided_ddim(model: LatentModel, z: Tensor, sigmas: Tensor, loss: Loss, callback: Callback | None) -> Tensor:
-    """DDIM with the gradient of a loss on z0_hat subtracted after each step."""
+def guided_ddim(
+    model: LatentModel,
+    z: Tensor,
+    sigmas: Tensor,
+    loss: Loss,
+    callback: Callback | None,
+    polyak: bool = True,
+) -> Tensor:
+    """DDIM with the gradient of a loss on z0_hat subtracted after each step, none longer than Polyak's if `polyak`."""
     steps = len(sigmas) - 1
     for i, sigma, sigma_next in noise_levels(sigmas):
         z = z.detach().requires_grad_()
@@ -91,12 +100,22 @@ def guided_ddim(model: LatentModel, z: Tensor, sigmas: Tensor, loss: Loss, callb
         (gradient,) = torch.autograd.grad(value.sum(), z)
         check_gradient(gradient, value, i)
         with torch.no_grad():
-            # The paper's gradients and latents are variance preserving, z / scale: one factor for each.
-            strength = 1000 / steps * model.scale(sigma) * model.scale(sigma_next)
-            z = ddim_step(z, z0_hat, sigma, sigma_next) - strength * gradient
+            # The paper's latents are variance preserving, z / scale, and so is the gradient by them.
+            gradient = model.scale(sigma) * gradient
+            length = polyak_length(value, gradient).clamp(max=1000 / steps) if polyak else 1000 / steps
+            z = ddim_step(z, z0_hat, sigma, sigma_next) - model.scale(sigma_next) * length * gradient
         if callback is not None:
             callback(Step(i, sigma, z.detach(), z0_hat.detach(), x0_hat.detach()))
     return z.detach()
+
+
+def polyak_length(value: Tensor, gradient: Tensor) -> Tensor:
+    """How far to go along -gradient (B, c, h, w) until each linearised loss (B,) is zero: (B, 1, 1, 1).
+
+    Polyak 1987, Introduction to Optimization, section 5.3, for a loss whose least value is zero.
+    """
+    squared = norms(gradient).square()
+    return per_sample(torch.where(squared > 0, value / squared, 0), gradient)
 
 
 class GradientError(RuntimeError):

@@ -2,8 +2,8 @@
 
 Source: LituRout/PSLD, stable-diffusion/ldm/models/diffusion/psld.py, p_sample_ddim. It differs from `psld` in that
 its transpose is the identity, or a nearest up-sampling where sizes differ; fresh noise is added to A D(z0_hat) at
-every step; norms are taken over the whole batch; the data term goes on below the noise level; and gamma and omega
-count for each step however many there are.
+every step; norms are taken over the whole batch; the data term goes on below the noise level; gamma and omega count
+for each step however many there are, and nothing bounds it.
 """
 
 from __future__ import annotations
@@ -42,4 +42,4 @@ def psld_reference(
         gluing = torch.linalg.vector_norm(model.encode(glued) - z0_hat)
         return per_step * (gamma * gluing + omega * data)[None]
 
-    return guided_ddim(model, z, sigmas, loss, callback)
+    return guided_ddim(model, z, sigmas, loss, callback, polyak=False)
