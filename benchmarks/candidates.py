@@ -66,7 +66,7 @@ def parameters(candidate: Candidate, task: Task, wishes: dict[str, float]) -> di
     if candidate.is_yardstick:
         defaults = reference.weights(task.name)
     else:
-        defaults = METHODS[candidate.method].parameters_for(task.operator)
+        defaults = METHODS[candidate.method].parameters
     return {name: type(value)(wishes.get(name, value)) for name, value in defaults.items()}
 
 

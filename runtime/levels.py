@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import comfy.model_sampling
 import comfy.samplers
-from comfy.k_diffusion.sampling import get_sigmas_karras
+from comfy.k_diffusion.sampling import get_sigmas_exponential
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -21,8 +21,8 @@ def schedulers() -> list[str]:
 def noise_levels(model: ModelPatcher, scheduler: str, steps: int, method: Method) -> Tensor:
     """(steps + 1,) sigmas from high to zero, one fewer or more where the scheduler is so made.
 
-    "auto" spaces the levels that the method asks for as Karras et al. 2022 (equation 5, rho 7) do, within those the
-    model was trained on; for a method that asks for none it is "ddim_uniform". ValueError for an unknown scheduler.
+    "auto" spaces the levels that the method asks for evenly in their logarithm, within those the model was trained on;
+    for a method that asks for none it is "ddim_uniform". ValueError for an unknown scheduler.
     """
     if scheduler not in schedulers():
         raise ValueError(f"scheduler: {scheduler!r} is not one of {', '.join(schedulers())}.")
@@ -36,6 +36,6 @@ def spaced(sampling: comfy.model_sampling.ModelSamplingDiscrete, steps: int, hig
     """Levels between high and low, given for latents z0 + sigma noise; flow models have (1 - s) z0 + s noise."""
     smallest, largest = float(sampling.sigma_min), float(sampling.sigma_max)
     if not isinstance(sampling, comfy.model_sampling.CONST):
-        return get_sigmas_karras(steps, max(low, smallest), min(high, largest)).float()
-    sigmas = get_sigmas_karras(steps, low, high)
+        return get_sigmas_exponential(steps, max(low, smallest), min(high, largest)).float()
+    sigmas = get_sigmas_exponential(steps, low, high)
     return (sigmas / (1 + sigmas)).clamp(max=largest).float()

@@ -42,14 +42,14 @@ def posterior_sampler(
 ) -> KSAMPLER:
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
-    wishes: parameters by name, in place of the method's own for the operator; what it does not have is left out. gamma
+    wishes: parameters by name, in place of the method's own; what it does not have is left out. gamma
         and omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C).
     on_step: called after each step beside ComfyUI's own callback.
     draft_vae: a small VAE of the same latents, which takes the gradients in place of `vae`.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
     solver = find_method(method)
-    parameters = solver.parameters_for(type(measurement.operator))
+    parameters = solver.parameters
     parameters |= {name: value for name, value in (wishes or {}).items() if name in parameters}
     if draft_vae is not None:
         checks.check_draft(draft_vae, vae, solver)

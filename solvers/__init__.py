@@ -1,6 +1,5 @@
 """Solvers: pure torch over three callables (denoise, encode, decode), no ComfyUI."""
 
-from ..operators import SuperResolution
 from .ddrm import ddrm
 from .glued_map import glued_map
 from .latent import Autoencoder, LatentModel, NoiseSource, Step
@@ -16,10 +15,6 @@ from .resample import resample
 INVERSE_LEVELS = (10.0, 0.1)
 """Where a measurement already says what there is to see, up to where a latent is as good as free of noise."""
 
-SHARPER = {SuperResolution: {"omega": 2.5}}
-"""Four training photos at 200 steps: 27.7 dB instead of 26.8, LPIPS .025 instead of .039; other tasks lose by it. The
-authors, too, weigh super-resolution's data more than inpainting's, by nine."""
-
 METHODS = {
     "Glued MAP": Method(
         glued_map,
@@ -29,17 +24,22 @@ METHODS = {
         linear_only=False,
         levels=INVERSE_LEVELS,
     ),
-    "PSLD": Method(psld, "gradients of the data and of the gluing", True, True, presets=SHARPER),
+    "PSLD": Method(psld, "gradients of the data and of the gluing", True, True, levels=INVERSE_LEVELS),
     "GML-DPS": Method(
         gml_dps,
         "gradients of the data and of the autoencoder's fixed point",
         True,
         True,
         linear_only=False,
-        presets=SHARPER,
+        levels=INVERSE_LEVELS,
     ),
     "LDPS": Method(
-        ldps, "gradient of the data alone; DPS on a pixel-space model", True, True, linear_only=False, presets=SHARPER
+        ldps,
+        "gradient of the data alone; DPS on a pixel-space model",
+        True,
+        True,
+        linear_only=False,
+        levels=INVERSE_LEVELS,
     ),
     "PSLD reference": Method(psld_reference, "the authors' update, for comparison", True, True),
     "Proximal gluing": Method(

@@ -16,8 +16,8 @@ from .likeliest import likeliest, telling_levels
 Correct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(z0_hat, sigma) -> the latent z0 to renoise, and D(z0_hat)."""
 
-SETTLED = 0.45
-"""Spread, of sigma 0.5, below which a picture has its shapes: candidates differ in them, and share what follows."""
+SETTLED = 0.6
+"""Spread, of sigma 0.75, below which a picture has its shapes: candidates differ in them, and share what follows."""
 
 
 @dataclass

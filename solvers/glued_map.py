@@ -10,9 +10,9 @@ by gradients. Here that step is taken at once, and made as long, and then as goo
 
 Where A mixes pixels (blurs) the glued image is all but the answer. But its code follows the noise in y, for no encoder
 was trained to ignore that: there the conjugate gradients of the third line help, which back-propagate through the
-decoder. They run only at low noise. Above, z0_hat may be off by as much as latents differ, a tangent of the decoder
-reaches less far, and u is v. The U-Net keeps no activations. r is how far z0_hat may be from z0; docs/method.md says
-what each part gains.
+decoder. They run only once the picture has settled. Above, z0_hat may be off by as much as latents differ, a tangent
+of the decoder reaches less far, and u is v. The U-Net keeps no activations. r is how far z0_hat may be from z0;
+docs/method.md says what each part gains.
 """
 
 from __future__ import annotations
@@ -21,13 +21,10 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .anneal import anneal
+from .anneal import SETTLED, anneal
 from .data import trust
 from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
-
-TANGENT = 0.57
-"""Spread, of sigma 0.7, within which the decoder's tangent at z0_hat says how its picture moves."""
 
 
 @torch.no_grad()
@@ -37,10 +34,10 @@ def glued_map(
     z: Tensor,
     sigmas: Tensor,
     *,
-    c: float = 1.0,
+    c: float = 1.5,
     eta: float = 1.0,
     temperature: float = 0.8,
-    candidates: int = 4,
+    candidates: int = 3,
     iterations: int = 4,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -56,7 +53,7 @@ def glued_map(
 
     def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         t = trust(model, measurement, sigma, c)
-        if measurement.operator.linear and model.spread(sigma) > TANGENT:
+        if measurement.operator.linear and model.spread(sigma) >= SETTLED:
             x0_hat = model.decode(z0_hat)
             return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat
         h = Linearised(model, measurement, z0_hat)

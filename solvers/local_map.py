@@ -28,7 +28,7 @@ def local_map(
     z: Tensor,
     sigmas: Tensor,
     *,
-    c: float = 1.0,
+    c: float = 1.5,
     eta: float = 1.0,
     temperature: float = 0.8,
     candidates: int = 1,

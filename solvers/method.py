@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
-
-from ..operators import Operator
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,6 @@ class Method:
         encoder). Without either it runs in the memory of plain sampling, with any attention kernel and fp8.
     takes_draft: whether it makes use of a LatentModel's draft.
     linear_only: whether the operator must have an adjoint.
-    presets: parameters by class of operator, where others than the defaults suit it better.
     levels: the highest and the lowest noise level that suit it, for a z0 of unit variance; None: as in training.
     """
 
@@ -32,7 +29,6 @@ class Method:
     takes_draft: bool = False
     linear_only: bool = True
     levels: tuple[float, float] | None = None
-    presets: Mapping[type[Operator], Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def differentiable(self) -> bool:
@@ -44,7 +40,3 @@ class Method:
         """Its own parameters and their defaults."""
         signature = inspect.signature(self.solve).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name != "callback"}
-
-    def parameters_for(self, operator: type[Operator]) -> dict[str, float]:
-        """Its own parameters for a class of operators."""
-        return self.parameters | self.presets.get(operator, {})

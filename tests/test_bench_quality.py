@@ -59,7 +59,7 @@ def test_a_run_goes_on_where_it_stopped(first_run: Path) -> None:
     row = after["rows"][2]
     assert row["method"] == "PSLD" and row["steps"] == 2 and row["seed"] == 0 and row["sigma_y"] == 0.05
     assert row["nfe"] == {"unet_forward": 2, "unet_backward": 2, "decoder": 2, "encoder": 2, "draft": 0}
-    assert row["seconds"] > 0 and row["psnr"] > 0 and 0 < row["lpips"] < 2 and row["residual_ratio"] > 1
+    assert row["seconds"] > 0 and row["psnr"] > 0 and 0 < row["lpips"] < 2 and 0.5 < row["residual_ratio"] < 2
     assert after["rows"][1]["sigma_y"] == 0.3
     assert {"torch", "comfyui"} <= after["versions"].keys() and after["setting"]["prior"] == "hands64.safetensors"
 

@@ -166,14 +166,6 @@ def test_parameters_are_read_off_the_solver():
     assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta", "temperature", "candidates"]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_presets_change_what_the_solver_has(name):
-    method = METHODS[name]
-    for operator, preset in method.presets.items():
-        assert preset.keys() <= method.parameters.keys()
-        assert method.parameters_for(operator) == method.parameters | preset != method.parameters
-
-
 @pytest.mark.parametrize(
     ("operator", "latent", "message"),
     [

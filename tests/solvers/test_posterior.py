@@ -38,12 +38,13 @@ def test_mmps_with_too_few_iterations_does_not():
 
 @pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_without_fresh_noise_the_fixed_point_is_the_posterior_ode(solve):
-    assert_exact(*deviation(standard_case(), solve, levels(40), eta=0.0, temperature=1.0, candidates=1), tolerance=0.35)
+    as_ode = dict(c=1.0, eta=0.0, temperature=1.0, candidates=1)
+    assert_exact(*deviation(standard_case(), solve, levels(40), **as_ode), tolerance=0.35)
 
 
 @pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_with_fresh_noise_it_keeps_the_mean_and_loses_spread(solve):
-    mean, spread = deviation(standard_case(), solve, levels(40), eta=1.0, temperature=1.0, candidates=1)
+    mean, spread = deviation(standard_case(), solve, levels(40), c=1.0, eta=1.0, temperature=1.0, candidates=1)
     assert mean < 0.2
     assert 0.2 < spread.min() and spread.max() < 0.7
 

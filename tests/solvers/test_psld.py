@@ -64,6 +64,19 @@ def test_the_true_sample_is_missed_without_the_gluing(solve, weights):
     assert relative_error(solve, **weights) > 0.2
 
 
+@pytest.mark.parametrize("steps", [20, 100])
+@pytest.mark.parametrize("solve", [psld, gml_dps, ldps])
+def test_few_steps_do_not_overshoot(solve, steps):
+    """With weights times 1000 / steps alone the residual ends at 8 to 50 times the noise."""
+    truth, sigma_y = gaussian_latents(0, batch=4), 0.05
+    noise = sigma_y * torch.randn(4, *A.measurement_shape, generator=torch.Generator().manual_seed(2)).double()
+    measurement = Measurement(A(MODEL.decode(truth)) + noise, A, sigma_y)
+    sigmas = torch.cat([torch.logspace(1, -1, steps), torch.zeros(1)]).double()
+    z = solve(MODEL, measurement, gaussian_latents(1, batch=4) * sigmas[0], sigmas, omega=1.0)
+    ratio = measurement.rms_residual(MODEL.decode(z)) / sigma_y
+    assert (0.8 < ratio).all() and (ratio < 1.2).all()
+
+
 def test_a_batch_equals_its_single_runs():
     truth, noise = gaussian_latents(0, batch=4), gaussian_latents(1, batch=4) * SIGMAS[0]
     y = A(MODEL.decode(truth))
