@@ -105,7 +105,7 @@ Choose any photo, or copy **{photo}** from this pack's *workflows/samples* into 
 **Run**. A photo that is degraded already goes into Measurement from Image instead of Measure.
 
 What matters in PSLD KSampler: **method** (Glued MAP is the best in few steps; Proximal gluing takes less memory; PSLD \
-is the paper's and wants 200 steps or more) and **steps**. Other **seeds** give other answers. {prior}
+is the paper's) and **steps**. Other **seeds** give other answers. {prior}
 """
 COLUMNS = (
     ("photo", "size", "operator"),

@@ -111,8 +111,8 @@ class PSLDKSampler(io.ComfyNode):
                     default=20,
                     min=1,
                     max=10000,
-                    tooltip="20 for Glued MAP, 50 for Proximal gluing, 200 or more for PSLD, LDPS and GML-DPS. The "
-                    "paper's PSLD uses 1,000.",
+                    tooltip="20 for Glued MAP, PSLD and most others; 50 for Proximal gluing and MMPS. The paper's PSLD "
+                    "uses 1,000.",
                 ),
                 io.Float.Input(
                     "cfg",
