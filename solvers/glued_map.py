@@ -37,7 +37,7 @@ def glued_map(
     c: float = 1.5,
     eta: float = 1.0,
     temperature: float = 0.8,
-    candidates: int = 3,
+    candidates: int = 4,
     iterations: int = 4,
     callback: Callback | None = None,
 ) -> Tensor:

@@ -39,7 +39,7 @@ def proximal_gluing(
     c: float = 1.0,
     eta: float = 1.0,
     temperature: float = 0.8,
-    candidates: int = 3,
+    candidates: int = 4,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y).
