@@ -153,19 +153,12 @@ def test_a_restoration_keeps_what_was_measured(prior):
 
 
 @pytest.mark.parametrize("method", ["PSLD", "LDPS"])
-@pytest.mark.parametrize(
-    ("operator", "keywords", "omega"),
-    [
-        ("GaussianBlur", dict(sigma=1.5, kernel_size=13, boundary="reflect"), 1.0),
-        ("SuperResolution", dict(factor=4.0, kernel="bicubic"), 2.5),
-    ],
-)
-def test_a_weight_of_minus_one_is_the_methods_own_for_the_operator(prior, method, operator, keywords, omega):
-    measurement = measure(photo(), operator, **keywords)
+def test_a_weight_of_minus_one_is_the_methods_own(prior, method):
+    measurement = measure(photo(), "SuperResolution", factor=4.0, kernel="bicubic")
     chosen = dict(method=method, scheduler="auto", steps=4)
-    named = restore(prior, measurement, **chosen, gamma=0.1, omega=omega)
+    named = restore(prior, measurement, **chosen, gamma=0.1, omega=1.0)
     assert torch.equal(restore(prior, measurement, **chosen, gamma=-1.0, omega=-1.0), named)
-    assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=0.4), named)
+    assert not torch.equal(restore(prior, measurement, **chosen, gamma=0.1, omega=1e-4), named)
 
 
 OWN_CANDIDATES = {"Glued MAP": 4, "Proximal gluing": 4, "Local MAP": 1, "LDPS": None}
@@ -176,7 +169,8 @@ def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
     settings = dict(measurement=measure(photo()), method=method, scheduler="auto", steps=3)
     named = restore(prior, **settings, candidates=own or 7)
     assert torch.equal(restore(prior, **settings, candidates=0), named)
-    assert torch.equal(restore(prior, **settings, candidates=2), named) == (own is None)
+    other = 4 if own == 1 else 2
+    assert torch.equal(restore(prior, **settings, candidates=other), named) == (own is None)
 
 
 @pytest.mark.parametrize(
