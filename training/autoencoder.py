@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..devkit.perceptual import LPIPS
 from .data import pixels
+from .loop import mixed_precision
 from .networks import encode
 
 BATCH = 16
@@ -28,7 +29,7 @@ class AutoencoderLoss:
     def __call__(self) -> dict[str, Tensor]:
         chosen = torch.randint(len(self.images), (BATCH,), generator=self.generator)
         x = pixels(self.images[chosen], self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             mean, log_variance = encode(self.network, x)
             z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=self.generator).to(x)
             reconstruction = self.network.decode(z).float()

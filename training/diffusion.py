@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..runtime.ldm.unet import UNet
+from .loop import mixed_precision
 from .networks import alphas_cumprod
 
 BATCH = 64
@@ -36,7 +37,7 @@ class DiffusionLoss:
         alpha = self.alphas[t][:, None, None, None]
         noise = self.randn(z.shape)
         noisy = (alpha.sqrt() * z + (1 - alpha).sqrt() * noise).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             predicted = self.network(noisy, t.to(self.device)).float()
         error = (predicted - noise.to(self.device)).square().mean(dim=(1, 2, 3))
         return {"noise": (self.weights[t].to(self.device) * error).mean()}

@@ -102,7 +102,7 @@ def train(source: Path, out: Path, minutes: float, size: int = 64, factor: int =
 
 
 def train_first_stage(training: Training, job: Job, budget: float) -> bool:
-    """Trains the autoencoder for `budget` seconds; whether it got so far."""
+    """Trains the autoencoder for `budget` seconds; whether it got so far before the deadline."""
 
     def look() -> None:
         x, y = data.pixels(job.tests), autoencoder.reconstruct(training.average, job.tests, job.device)
@@ -133,7 +133,8 @@ def train_unet(training: Training, first: Training, job: Job, budget: float, tra
 
 def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor]], budget: float, job: Job,
               look: Callable[[], None]) -> bool:
-    """Trains one network until its budget is used up (True) or the deadline has come (False), and saves it."""
+    """Trains one network until its budget is used up or the deadline has come, and saves it; whether there is time to
+    go on."""
     folder = job.folder
     sums, since, saved, looked = {}, 0, training.seconds, training.seconds
     bar = tqdm(total=round(budget), initial=round(training.seconds), desc=name, unit="s",
@@ -160,7 +161,7 @@ def run_stage(name: str, training: Training, loss: Callable[[], dict[str, Tensor
         folder.save(name, training)
         bar.close()
     look()
-    return training.seconds >= budget
+    return time.monotonic() <= job.deadline
 
 
 def cached_latents(first: Training, job: Job) -> Tensor:
