@@ -71,20 +71,24 @@ def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: float, iterat
 def most_likely_move(h: Linearised, start: Tensor | None, trust: Tensor, iterations: int) -> Tensor:
     """argmin_u trust || y - h(z0) - J u ||^2 + || u ||^2, from the best multiple of start by conjugate gradients.
 
-    trust: variance of z0 by that of the measurement's noise. start: (B, c, h, w), or None to begin at zero.
+    They keep the residual beside u (CGLS, Hestenes and Stiefel 1952, section 10), so that each iteration takes one J^T,
+    and start none. trust: variance of z0 by that of the measurement's noise. start: (B, c, h, w), or None for zero.
     """
-
-    def system(u: Tensor) -> Tensor:
-        return trust * h.transpose(h.forward(u)) + u
-
-    r = trust * h.transpose(h.measurement.residual(h.x0))
-    u = torch.zeros_like(r)
+    residual, u = h.measurement.residual(h.x0), torch.zeros_like(h.z0)
     if start is not None:
-        q = system(start)
-        curvature = dot(start, q)
-        length = torch.where(curvature > 0, dot(start, r) / curvature, 0)
-        u, r = length * start, r - length * q
-    return u + conjugate_gradients(system, r, iterations)
+        image = h.forward(start)
+        length = ratio(trust * inner(image, residual), trust * inner(image, image) + inner(start, start))
+        u, residual = per_sample(length, u) * start, residual - per_sample(length, residual) * image
+    p, rr, smallest = torch.zeros_like(u), None, None
+    for _ in range(iterations):
+        r = trust * h.transpose(residual) - u
+        rr, previous = inner(r, r), rr
+        smallest = torch.finfo(r.dtype).eps ** 2 * rr if smallest is None else smallest
+        p = r if previous is None else r + per_sample(ratio(rr, previous), r) * p
+        image = h.forward(p)
+        length = torch.where(rr > smallest, ratio(rr, trust * inner(image, image) + inner(p, p)), 0)
+        u, residual = u + per_sample(length, u) * p, residual - per_sample(length, residual) * image
+    return u
 
 
 def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor:
@@ -103,9 +107,19 @@ def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor
     return v
 
 
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each sample, (B,)."""
+    return (a * b).flatten(1).sum(1)
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b of positive b, 0 elsewhere."""
+    return torch.where(b > 0, a / b, 0)
+
+
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of each sample, (B, 1, ..., 1)."""
-    return per_sample((a * b).flatten(1).sum(1), a)
+    return per_sample(inner(a, b), a)
 
 
 def largest_gain(h: Linearised, u: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
