@@ -45,8 +45,8 @@ CANDIDATES = io.Int.Input(
     max=64,
     optional=True,
     tooltip="Only for Glued MAP, Proximal gluing and Local MAP: so many starts run until the picture has its shapes; "
-    "the one that the model finds likeliest goes on alone. 1 is fastest; more are surer where much is missing. "
-    "0: the method's own.",
+    "the two that agreed best with the measurement go on, and the likelier of them to the end. 1 is fastest; more are "
+    "surer where much is missing. 0: the method's own.",
 )
 DRAFT_VAE = io.Vae.Input(
     "draft_vae",

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from .candidates import Candidate, starts, thin_out
 from .data import start_at_pinv
-from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
-from .likeliest import likeliest, telling_levels
+from .latent import Callback, LatentModel, Step, diffuse, mix_noise, noise_levels, predicted_noise
+from .likeliest import surprise
 
 Correct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(z0_hat, sigma) -> the latent z0 to renoise, and D(z0_hat)."""
-
-SETTLED = 0.6
-"""Spread, of sigma 0.75, below which a picture has its shapes: candidates differ in them, and share what follows."""
-
-
-@dataclass
-class Candidate:
-    """One way down, with noise of its own."""
-
-    noise: NoiseSource
-    z: Tensor
-    z0: Tensor | None = None
 
 
 def anneal(
@@ -46,14 +34,15 @@ def anneal(
     temperature: noise that is added by noise that the denoiser is told of, where z is all noise; to the power of
         1 / spread below. Under 1 the denoiser removes more than was added and takes the surer picture; but noise is
         also what lets go of a wrong one, and that is decided high up.
-    candidates: ways down, each from other noise, until the picture has settled; there the likeliest goes on alone.
+    candidates: ways down, each from other noise; see `thin_out`.
     """
     centre = start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
-    running = [Candidate(NoiseSource(start), centre + start) for start in starts(z, sigmas[0], candidates)]
+    running = [Candidate.at(centre, start) for start in starts(z, sigmas[0], candidates)]
 
     def descend(candidate: Candidate, i: int, sigma: Tensor, sigma_next: Tensor) -> Step:
         z0_hat = model.denoise(candidate.z, sigma)
         candidate.z0, x0_hat = correct(z0_hat, sigma)
+        candidate.surprise = candidate.surprise + surprise(model, candidate.z0, z0_hat, sigma)
         old = predicted_noise(model, candidate.z, candidate.z0, sigma)
         added = temperature ** (1 / model.spread(sigma_next)) * mix_noise(old, candidate.noise.like(z), eta)
         candidate.z = diffuse(model, candidate.z0, added, sigma_next)
@@ -61,22 +50,7 @@ def anneal(
 
     for i, sigma, sigma_next in noise_levels(sigmas):
         steps = [descend(candidate, i, sigma, sigma_next) for candidate in running]
-        if len(running) > 1 and model.spread(sigma_next) < SETTLED:
-            running = [choice(model, running, sigmas)]
+        running = thin_out(model, measurement, running, sigmas, sigma_next)
         if callback is not None:
             callback(steps[0])
     return running[0].z
-
-
-def starts(z: Tensor, sigma: Tensor, candidates: int) -> list[Tensor]:
-    """z itself, and other noise at the same level that z alone determines."""
-    others = NoiseSource(-z)
-    return [z, *(sigma * others.like(z) for _ in range(candidates - 1))]
-
-
-def choice(model: LatentModel, running: Sequence[Candidate], sigmas: Tensor) -> Candidate:
-    """Each sample's likeliest candidate, which goes on with the first one's noise."""
-    noise = running[0].noise
-    best = likeliest(model, [candidate.z0 for candidate in running], telling_levels(model, sigmas), noise)
-    zs = torch.stack([candidate.z for candidate in running])
-    return Candidate(noise, zs[best, torch.arange(len(best), device=best.device)])

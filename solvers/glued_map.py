@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .anneal import SETTLED, anneal
+from .anneal import anneal
+from .candidates import SETTLED
 from .data import trust
 from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
@@ -46,7 +47,7 @@ def glued_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
+    candidates: starts, of which the likeliest arrives; see `thin_out`.
     iterations: of conjugate gradients, where they run; each costs a decoding and a back-propagation through the
         decoder. 0 takes the best multiple of the gluing move.
     """

@@ -1,43 +1,58 @@
-"""Which of several latents the prior finds most likely.
+"""How unlikely a latent is, given the measurement: -log p(z0 | y) in nats, up to a constant.
 
 A diffusion model bounds the likelihood of what it was trained on by how well it denoises it (Kingma et al. 2021,
-Variational Diffusion Models, the loss in continuous time): evenly over log sigma,
+Variational Diffusion Models, the loss in continuous time),
 
-    -log p(z0) <= sum over sigma of || z0 - E[z0 | z0 + sigma n] ||^2 / sigma^2, up to a factor and a constant.
+    -log p(z0) <= integral over log sigma of || z0 - E[z0 | z0 + sigma n] ||^2 / sigma^2, up to a constant.
 
 Diffusion classifiers (Li et al. 2023, arXiv 2303.16203) tell with it which text fits an image; here it tells which
-restoration is one that the prior knows: five fingers, not six. All candidates meet the same noise n.
+restoration is one that the prior knows: five fingers, not six. What the measurement says of z0 is
+
+    -log p(y | z0) = m/2 log || y - A D(z0) ||^2
+
+for m values with noise of one unknown level: sigma_y with what the autoencoder cannot show. A residual below sigma_y is
+as good as one that equals it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from .latent import LatentModel, NoiseSource, diffuse, rms
+from ..operators.measurement import Measurement
+from .latent import LatentModel, diffuse, rms
 
 TELLING = (0.28, 0.84)
 """Spreads, of sigma 0.3 to 1.5, between which latents that a measurement leaves open are told apart."""
 
+WIDTH = 1.67
+"""Of that range, in log sigma."""
+
 PROBES = 4
+
+LEAST_RESIDUAL = 1e-4
+"""Root mean square, in [-1, 1] pixel units, below which no residual counts as better."""
+
+
+def surprise(model: LatentModel, z0: Tensor, z0_hat: Tensor, sigma: Tensor) -> Tensor:
+    """|| z0 - z0_hat ||^2 / sigma^2 by sample, (B,): nats per unit of log sigma that z0 costs where the denoiser
+    expected z0_hat."""
+    return (rms(z0 - z0_hat) * model.signal(sigma) / sigma) ** 2 * z0[0].numel()
 
 
 @torch.no_grad()
-def likeliest(model: LatentModel, candidates: Sequence[Tensor], levels: Tensor, noise: NoiseSource) -> Tensor:
-    """Index (B,) of the likeliest among candidates, each (B, c, h, w), sample by sample; never one that is not a number
-    where another is.
+def unlikelihood(model: LatentModel, measurement: Measurement, z0: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+    """-log p(z0 | y) of each sample (B,), in nats up to a constant; inf for one that is not a number.
 
-    levels: noise levels to probe at, each costing a denoiser pass for each candidate.
+    levels: noise levels to probe at, each costing a denoiser pass.
+    noise: (levels, *z0.shape), the same for all that are compared.
     """
-    surprise = torch.zeros(len(candidates), len(candidates[0]), device=candidates[0].device)
-    for sigma in levels:
-        n = noise.like(candidates[0])
-        for total, z0 in zip(surprise, candidates, strict=True):
-            error = model.denoise(diffuse(model, z0, n, sigma), sigma) - z0
-            total += (rms(error) * model.signal(sigma) / sigma) ** 2
-    return surprise.nan_to_num(nan=torch.inf).argmin(0)
+    prior = z0.new_zeros(len(z0))
+    for n, sigma in zip(noise, levels, strict=True):
+        expected = model.denoise(diffuse(model, z0, n, sigma), sigma)
+        prior += WIDTH / len(levels) * surprise(model, z0, expected, sigma)
+    residual = measurement.rms_residual(model.decode(z0)).clamp_min(max(measurement.sigma_y, LEAST_RESIDUAL))
+    return (prior + measurement.operator.num_measurements * residual.log()).nan_to_num(nan=torch.inf)
 
 
 def telling_levels(model: LatentModel, sigmas: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def local_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
+    candidates: starts, of which the likeliest arrives; see `thin_out`.
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
 

@@ -47,7 +47,7 @@ def proximal_gluing(
     c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest goes on alone once the picture has its shapes.
+    candidates: starts, of which the likeliest arrives; see `thin_out`.
     """
 
     def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,17 @@
-"""Several ways down from noise, of which the one that the prior finds likeliest goes on."""
+"""Several ways down from noise, of which the likeliest arrives."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 from psld.operators import InpaintMask
 from psld.operators.measurement import Measurement
-from psld.solvers import LatentModel, NoiseSource, glued_map, local_map, proximal_gluing
-from psld.solvers.likeliest import likeliest, telling_levels
+from psld.solvers import LatentModel, glued_map, local_map, proximal_gluing
+from psld.solvers.candidates import Candidate, least, thin_out
+from psld.solvers.likeliest import telling_levels, unlikelihood
 from psld.tests.solvers.gaussian import levels, randn
 from torch import Tensor
 
@@ -51,19 +55,49 @@ def test_the_likelier_answer_is_found_more_often_among_several_candidates(solve)
     assert share_of_rare(solve, 3) < 0.6 * alone
 
 
-def test_the_likeliest_is_found_sample_by_sample():
+def cost(z0: Tensor, measurement: Measurement) -> Tensor:
+    levels = telling_levels(MODEL, SIGMAS)
+    return unlikelihood(MODEL, measurement, z0, levels, randn(len(levels), *z0.shape, seed=6))
+
+
+def test_what_the_prior_knows_is_likelier_sample_by_sample():
     likely, strange = torch.ones(2, 4, 1, 1, 16).double()
     strange[..., 0] = torch.tensor([-0.2, 2.0, -3.0, 3.0])[:, None, None]
-    first, second = torch.cat([likely[:2], strange[:2]]), torch.cat([strange[:2], likely[:2]])
-    best = likeliest(MODEL, [first, second], telling_levels(MODEL, SIGMAS), NoiseSource(start(4, seed=6)))
-    assert best.tolist() == [0, 0, 1, 1]
+    assert (cost(likely, measure(4)) < cost(strange, measure(4))).all()
 
 
-def test_a_candidate_that_overflowed_is_never_the_likeliest():
+def test_what_fits_the_measurement_is_likelier_and_no_fit_beats_the_noise():
+    """Half the residual is worth log 2 for each measured pixel, down to sigma_y."""
+    ones = torch.ones(1, 1, 1, 16).double()
+    m = measure(1)
+    near, nearer = (replace(m, y=m.operator(ones + error)) for error in (0.4, 0.2))
+    gain = cost(ones, near) - cost(ones, nearer)
+    assert float(gain) == pytest.approx(15 * math.log(2))
+    assert cost(ones, replace(m, y=m.operator(ones))) == cost(ones, replace(m, y=m.operator(ones + 0.05)))
+
+
+def test_a_candidate_that_overflowed_does_not_go_on():
     likely = torch.ones(2, 1, 1, 16).double()
     spoilt = torch.full_like(likely, torch.nan)
-    best = likeliest(MODEL, [spoilt, likely + 3], telling_levels(MODEL, SIGMAS), NoiseSource(start(2, seed=6)))
-    assert best.tolist() == [1, 1]
+    assert cost(spoilt, measure(2)).isinf().all() and cost(likely, measure(2)).isfinite().all()
+    running = [Candidate.at(z, 0 * likely) for z in (spoilt, likely)]
+    running[0].surprise = running[0].surprise * torch.nan
+    assert torch.equal(least(running, [c.surprise for c in running], 1)[0].z, likely)
+
+
+def test_the_least_cost_goes_first_for_each_sample():
+    zs = [torch.full((2, 1, 1, 1), float(i)) for i in range(3)]
+    running = [Candidate.at(z, torch.zeros_like(z)) for z in zs]
+    costs = [torch.tensor([3.0, 1.0]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0])]
+    first, second = least(running, costs, 2)
+    assert first.z.flatten().tolist() == [1, 0] and second.z.flatten().tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("sigma", "left"), [(1.0, 5), (0.7, 2), (0.3, 2), (0.2, 1)])
+def test_many_start_two_settle_one_arrives(sigma, left):
+    z = torch.ones(2, 1, 1, 16).double()
+    running = [Candidate.at(z + i / 10, randn(2, 1, 1, 16, seed=i)) for i in range(5)]
+    assert len(thin_out(MODEL, measure(2), running, SIGMAS, torch.tensor(sigma).double())) == left
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 200])
