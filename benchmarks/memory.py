@@ -1,4 +1,4 @@
-"""`dev.py bench memory`: time and memory of one step on Stable Diffusion 1.5."""
+"""`dev.py bench memory`: time and memory of a step or a run on Stable Diffusion 1.5."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What one step of each method takes on Stable Diffusion 1.5, in seconds and memory.
+"""What a step, or a whole run, of each method takes on Stable Diffusion 1.5, in seconds and memory.
 
-The step is one at a noise level where the method uses every gradient it has. Weights are random unless a checkpoint is
-given: they change neither time nor memory. A row of the JSON is {"method", "draft", "size", "seconds", "cpu_seconds",
-"loaded_gib", "peak_gib", "device"}: memory of the process, or of the GPU where there is one, before the step with all
-models in it, and at most during it.
+The step is one at a noise level where the method uses every gradient it has; a run has the method's own levels and
+comes after such a step, so that it finds all models loaded. Weights are random unless a checkpoint is given: they
+change neither time nor memory. A row of the JSON is {"method", "draft", "steps", "size", "seconds", "cpu_seconds",
+"loaded_gib", "peak_gib", "device"}: memory of the process, or of the GPU where there is one, before with all models in
+it, and at most during it.
 """
 
 from __future__ import annotations
@@ -12,21 +13,26 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import comfy.sd
 import comfy.taesd.taesd
 import torch
+from torch import Tensor
 
 from ..nodes.sampling import make_guider
 from ..operators import InpaintBox
 from ..operators.measurement import Measurement
+from ..runtime.levels import noise_levels
 from ..runtime.sampler import posterior_sampler
+from ..solvers import METHODS
 from ..tests.checkpoints import write_sd15
 from ..training.networks import initialised
 from .hardware import device_name
-from .prior import load_prior
+from .passes import now
+from .prior import SCHEDULER, load_prior
 
 SIGMAS = (0.3, 0.1)
 ONE_START = {"candidates": 1}
@@ -50,17 +56,26 @@ def measure(args: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
     prior = load_prior(checkpoint)
     measurement = box_inpainting(args.size)
     draft = taesd() if args.draft else None
-    sampler = posterior_sampler(measurement, prior.vae, args.method, ONE_START, draft_vae=draft)
     noise = prior.noise(measurement, [0])
     guider = make_guider(prior.model, prior.positive, None, 1.0)
+
+    def sample(parameters: dict[str, Any], sigmas: Tensor) -> None:
+        sampler = posterior_sampler(measurement, prior.vae, args.method, parameters, draft_vae=draft)
+        guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True)
+
+    run = partial(sample, ONE_START, torch.tensor(SIGMAS))
+    if args.steps:
+        run()
+        run = partial(sample, {}, noise_levels(prior.model, SCHEDULER, args.steps, METHODS[args.method]))
     before = start_peak()
-    clock, cpu = time.perf_counter(), time.process_time()
-    guider.sample(noise, torch.zeros_like(noise), sampler, torch.tensor(SIGMAS), disable_pbar=True)
+    clock, cpu = now(), time.process_time()
+    run()
     return {
         "method": args.method,
         "draft": args.draft,
+        "steps": args.steps or 1,
         "size": args.size,
-        "seconds": round(time.perf_counter() - clock, 2),
+        "seconds": round(now() - clock, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "loaded_gib": round(before, 2),
         "peak_gib": round(peak(), 2),

@@ -50,6 +50,7 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
 def memory_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="Glued MAP", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--draft", action="store_true", help="with TAESD as draft_vae")
+    parser.add_argument("--steps", type=int, metavar="N", help="a whole run of N steps (default: one step)")
     parser.add_argument("--size", type=int, default=512, metavar="PX", help="default: 512")
     parser.add_argument("--checkpoint", metavar="FILE", help="another than SD 1.5 with random weights")
     parser.add_argument("--out", metavar="FILE.json", help="the row is appended to it")
@@ -63,7 +64,7 @@ def setting(text: str) -> tuple[str, float]:
 
 BENCHMARKS = {  # name -> (help, arguments)
     "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
-    "memory": ("time and memory of one step on Stable Diffusion 1.5", memory_arguments),
+    "memory": ("time and memory of a step or a run on Stable Diffusion 1.5", memory_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

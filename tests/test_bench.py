@@ -70,5 +70,5 @@ def test_memory_of_a_step(draft: list[str], tmp_path: Path) -> None:
     result = subprocess.run([*command, *draft], capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(out.read_text())
-    assert row["method"] == "Glued MAP" and row["draft"] == bool(draft)
+    assert row["method"] == "Glued MAP" and row["draft"] == bool(draft) and row["steps"] == 1
     assert row["peak_gib"] >= row["loaded_gib"] > 3 and row["seconds"] > 0
