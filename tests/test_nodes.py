@@ -169,7 +169,7 @@ def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
     settings = dict(measurement=measure(photo()), method=method, scheduler="auto", steps=3)
     named = restore(prior, **settings, candidates=own or 7)
     assert torch.equal(restore(prior, **settings, candidates=0), named)
-    other = 4 if own == 1 else 2
+    other = 8 if own == 1 else 2  # the first may be the likeliest of a few
     assert torch.equal(restore(prior, **settings, candidates=other), named) == (own is None)
 
 
