@@ -27,18 +27,21 @@ from ..runtime.sampler import posterior_sampler, static
 from ..solvers import METHODS, Autoencoder, Method
 
 EMBEDDED = PRIORS / "hands64.safetensors"
-SCHEDULER = AUTO
 
 
 @dataclass(frozen=True)
 class Prior:
-    """MODEL, VAE and a conditioning that says nothing (None for a model that takes none); perhaps a draft."""
+    """MODEL, VAE and a conditioning that says nothing (None for a model that takes none); perhaps a draft.
+
+    scheduler: of `runtime.levels.schedulers`.
+    """
 
     name: str
     model: ModelPatcher
     vae: comfy.sd.VAE
     positive: list | None
     draft: Autoencoder | None = None
+    scheduler: str = AUTO
 
     @property
     def training_sigmas(self) -> Tensor:
@@ -49,7 +52,7 @@ class Prior:
     def sample(self, method: Method, measurement: Measurement, noise: Tensor, steps: int) -> Tensor:
         """Restored pixels (B, 3, H, W) in [-1, 1], from noise (B, c, h, w) of unit variance."""
         guider = make_guider(self.model, self.positive, None, 1.0)
-        sigmas = noise_levels(self.model, SCHEDULER, steps, method)
+        sigmas = noise_levels(self.model, self.scheduler, steps, method)
         with registered(method) as name:
             sampler = posterior_sampler(measurement, self.vae, name)
             samples = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True)

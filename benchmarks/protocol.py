@@ -20,6 +20,7 @@ from ..nodes.metrics import psnr
 from ..operators.discrepancy import fit_to_noise_level
 from ..operators.measurement import Measurement
 from ..operators.noise import GaussianNoise
+from ..runtime.levels import schedulers
 from ..solvers import GradientError
 from ..solvers.data import noise_cutoff
 from ..training.draft import load_draft
@@ -27,7 +28,7 @@ from . import candidates, reference
 from .candidates import Candidate
 from .images import TestImage, read_images
 from .passes import Cost, drafted, metered
-from .prior import SCHEDULER, Prior, image_seed, load_prior
+from .prior import Prior, image_seed, load_prior
 from .results import Results
 from .sheets import Gallery
 from .table import Row, report
@@ -62,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
     """The whole benchmark: the JSON file, beside it a table (.md) and comparison sheets; 0 as exit code."""
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    prior = load_prior(Path(args.checkpoint) if args.checkpoint else None)
+    if args.scheduler not in schedulers():
+        raise DevError(f"--scheduler: {args.scheduler!r} is not one of {', '.join(schedulers())}.")
+    prior = replace(load_prior(Path(args.checkpoint) if args.checkpoint else None), scheduler=args.scheduler)
     checkout = reference.open_checkout(Path(args.reference)) if args.reference else None
     images = read_images(Path(args.images) if args.images else None, args.size, args.limit)
-    setting = {"prior": prior.name, "pixels": args.size, "scheduler": SCHEDULER}
+    setting = {"prior": prior.name, "pixels": args.size, "scheduler": prior.scheduler}
     if args.draft:
         if not Path(args.draft).is_file():
             raise DevError(f"--draft: {args.draft} does not exist; make one by `dev.py train --draft-of`.")

@@ -32,7 +32,7 @@ from ..tests.checkpoints import write_sd15
 from ..training.networks import initialised
 from .hardware import device_name
 from .passes import now
-from .prior import SCHEDULER, load_prior
+from .prior import load_prior
 
 SIGMAS = (0.3, 0.1)
 ONE_START = {"candidates": 1}
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
     run = partial(sample, ONE_START, torch.tensor(SIGMAS))
     if args.steps:
         run()
-        run = partial(sample, {}, noise_levels(prior.model, SCHEDULER, args.steps, METHODS[args.method]))
+        run = partial(sample, {}, noise_levels(prior.model, prior.scheduler, args.steps, METHODS[args.method]))
     before = start_peak()
     clock, cpu = now(), time.process_time()
     run()

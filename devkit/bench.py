@@ -41,6 +41,8 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", "--prior", metavar="FILE", help="another prior than the embedded one")
     parser.add_argument("--draft", metavar="FILE", help="a draft autoencoder (of `dev.py train --draft-of`) for the "
                         "methods that take one")  # fmt: skip
+    parser.add_argument("--scheduler", default="auto", metavar="NAME",
+                        help="noise levels, by ComfyUI's name; not the authors' code's (default: auto)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=8, help="images that run together (default: 8)")
     parser.add_argument("--set", nargs="+", type=setting, default=[], metavar="NAME=VALUE",
                         help="parameters for the methods that have them, such as omega=0.5")  # fmt: skip

@@ -82,6 +82,14 @@ def test_another_setting_does_not_mix_with_the_rows(first_run: Path) -> None:
         Results(first_run, {"prior": "hands64.safetensors", "pixels": 32})
 
 
+def test_the_scheduler_sets_the_noise_levels(first_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    protocol.run(arguments("--methods", "LDPS", "--tasks", "denoising", "--scheduler", "karras", "--out", str(out)))
+    found, before = json.loads(out.read_text()), json.loads(first_run.read_text())
+    assert found["setting"]["scheduler"] == "karras" and before["setting"]["scheduler"] == "auto"
+    assert abs(found["rows"][0]["psnr"] - before["rows"][1]["psnr"]) > 0.1
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -89,6 +97,7 @@ def test_another_setting_does_not_mix_with_the_rows(first_run: Path) -> None:
         (["--methods", "PSLD@many"], "write it as PSLD@100"),
         (["--images", "/absent"], "/absent does not exist"),
         (["--checkpoint", "/absent.ckpt"], "/absent.ckpt does not exist"),
+        (["--scheduler", "karass"], "--scheduler: 'karass' is not one of auto, "),
         (["--draft", "/absent.safetensors"], "--draft: /absent.safetensors does not exist"),
     ],
 )
