@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from devkit import ROOT, TASKS, DevError, bench, environment, train
+from devkit import ROOT, TASKS, DevError, bench, draw, environment, train
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
     "test": ("run ruff and pytest", test_arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
-    "gallery": ("draw docs/operators.md, a picture of every operator", lambda parser: None),
+    "draw": ("write samples, workflows and pictures anew", draw.arguments),
     "train": ("train the embedded prior, or measure one", train.arguments),
 }
 GROUPS = {  # packages beyond ComfyUI's

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..devkit.sheet import INK, PALE, PAPER, font
+from ..drawing.sheet import INK, PALE, PAPER, font
 from ..operators import LinearOperator
 from .images import TestImage, picture_from_pixels
 from .table import Row, groups

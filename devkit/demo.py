@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from . import ROOT, DevError
+from . import ROOT, DevError, sibling
 from .client import Client, Event, Result, Workflow, load_workflow, node_titled
 from .server import comfyui_server
-from .sheet import comparison_sheet
+
+comparison_sheet = sibling("drawing.sheet").comparison_sheet
 
 OUTPUT = ROOT / "output" / "demo"
 PICTURES = {"truth": "save truth", "measured": "save measurement", "pinv": "save pinv", "restored": "save restored"}

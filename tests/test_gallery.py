@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from psld.devkit import gallery
+from psld.drawing import gallery
 from psld.nodes.operators import NODES
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from psld.devkit import ROOT, TASKS, priors, repairs, samples, workflows
+from psld.devkit import ROOT, TASKS
 from psld.devkit.server import PACK, comfyui_server
+from psld.drawing import litegraph, priors, repairs, samples, workflows
 from psld.nodes import NODES
 
 FOLDER = ROOT / "workflows"
@@ -34,16 +35,7 @@ def inputs_of(info: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, dict[str, Any]]:
     """`/object_info` of the ComfyUI in this process."""
-    import nodes
-
-    def info(node: Any) -> dict[str, Any]:
-        if hasattr(node, "GET_NODE_INFO_V1"):
-            return node.GET_NODE_INFO_V1()
-        names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
-        return {"input": node.INPUT_TYPES(), "output": node.RETURN_TYPES, "output_name": names}
-
-    used = {node["class_type"] for name in NAMES for node in read(f"api/{name}.json").values()}
-    return {name: info(nodes.NODE_CLASS_MAPPINGS[name]) for name in {*used, "PreviewImage"}}
+    return litegraph.offered()
 
 
 def test_the_files_are_what_the_generator_writes(catalogue):

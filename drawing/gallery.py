@@ -1,18 +1,16 @@
-"""`dev.py gallery`: draws docs/operators.md and its pictures, every operator as its node builds it in ComfyUI."""
+"""docs/operators.md and its pictures: every operator as its node builds it in ComfyUI."""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from . import ROOT, inprocess, panels
+from ..devkit import ROOT
+from . import panels
 
 PAGE = ROOT / "docs" / "operators.md"
 FOLDER = ROOT / "docs" / "operators"
@@ -90,21 +88,18 @@ EXAMPLES = (
 )
 
 
-def main(args: argparse.Namespace) -> int:
+def write() -> str:
     """Writes every picture, and the page around them."""
-    with tempfile.TemporaryDirectory(prefix="psld-gallery-") as base:
-        inprocess.boot(Path(base))
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for example in EXAMPLES:
-            draw(example).save(FOLDER / example.file, optimize=True)
-        PAGE.write_text(page())
-    print(f"{PAGE} and {len(list(FOLDER.glob('*.png')))} pictures")
-    return 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for example in EXAMPLES:
+        draw(example).save(FOLDER / example.file, optimize=True)
+    PAGE.write_text(page())
+    return f"{PAGE} and {len(list(FOLDER.glob('*.png')))} pictures"
 
 
 def draw(example: Example) -> Image.Image:
     """The picture of one operator."""
-    from psld.operators import GaussianNoise
+    from ..operators import GaussianNoise
 
     with Image.open(PHOTO[0]) as photo:
         rgb = torch.frombuffer(bytearray(photo.convert("RGB").crop(PHOTO[1]).tobytes()), dtype=torch.uint8)
@@ -139,10 +134,10 @@ def defaults(node: str) -> dict[str, Any]:
 
 INTRODUCTION = f"""# Operators
 
-Every operator, drawn by `python3 dev.py gallery` as its node builds it: the photo x ({SIDE} x {SIDE} pixels), its \
-measurement y = A x (without noise, unless said so), the adjoint A^T y and the pseudo-inverse A^+ y. Mid grey is the \
-value 0, which unknown pixels have. A^T y is scaled so that its largest values are black or white. A^+ y leaves out \
-singular values below {panels.RCOND:g} of the largest. Lengths are in pixels.
+Every operator, drawn by `python3 dev.py draw gallery` as its node builds it: the photo x ({SIDE} x {SIDE} pixels), \
+its measurement y = A x (without noise, unless said so), the adjoint A^T y and the pseudo-inverse A^+ y. Mid grey is \
+the value 0, which unknown pixels have. A^T y is scaled so that its largest values are black or white. A^+ y leaves \
+out singular values below {panels.RCOND:g} of the largest. Lengths are in pixels.
 """
 
 

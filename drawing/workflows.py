@@ -1,4 +1,4 @@
-"""The workflows of `workflows/`, described once; `python -m devkit.workflows` writes both formats again after a change.
+"""The workflows of `workflows/`, described once; `dev.py draw workflows` writes both formats again after a change.
 
 `workflows/api/<prior>_<task>.json` is ComfyUI's API format, `workflows/<prior>_<task>.json` its UI format (a template).
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import ROOT, TASKS, repairs
-from .litegraph import Catalogue, Node, Note, ui_format
+from ..devkit import ROOT, TASKS
+from . import repairs
+from .litegraph import Catalogue, Node, Note, offered, ui_format
 from .priors import ADVICE, PICTURE_SIZE, prior_nodes, sampler
-from .server import comfyui_server
 
 FOLDER = ROOT / "workflows"
 PHOTO = {"ldm": "hand_five.png", "sd15": "hands_512.png"}
@@ -147,7 +147,9 @@ def written(catalogue: Catalogue) -> dict[str, str]:
     return {path: json.dumps(workflow, indent=2) + "\n" for path, workflow in workflows.items()}
 
 
-if __name__ == "__main__":
-    with comfyui_server() as server:
-        for path, text in written(server.get("/object_info")).items():
-            (FOLDER / path).write_text(text)
+def write() -> str:
+    """Writes every file anew."""
+    texts = written(offered())
+    for path, text in texts.items():
+        (FOLDER / path).write_text(text)
+    return f"{FOLDER}: {len(texts)} files"

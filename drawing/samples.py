@@ -1,11 +1,11 @@
-"""The spoilt sample photos of `workflows/samples`, made from the clean ones; `python -m devkit.samples` writes them."""
+"""The spoilt sample photos of `workflows/samples`, made from the clean ones; `dev.py draw samples` writes them."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from . import ROOT
+from ..devkit import ROOT
 
 FOLDER = ROOT / "workflows" / "samples"
 HOLES = {  # clean photo, crop and, in the crop, the transparent ellipse: left, top, right, bottom
@@ -41,8 +41,10 @@ def with_lines(name: str) -> Image.Image:
     return photo
 
 
-if __name__ == "__main__":
+def write() -> str:
+    """Writes them anew."""
     for name in HOLES:
         with_hole(name).save(FOLDER / name, optimize=True)
     for name in LINES:
         with_lines(name).save(FOLDER / name, optimize=True)
+    return f"{FOLDER}: {len(HOLES) + len(LINES)} spoilt photos"

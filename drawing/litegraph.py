@@ -74,6 +74,19 @@ def ui_format(
     }
 
 
+def offered() -> Catalogue:
+    """The catalogue of the ComfyUI in this process."""
+    import nodes
+
+    def info(node: Any) -> dict[str, Any]:
+        if hasattr(node, "GET_NODE_INFO_V1"):
+            return node.GET_NODE_INFO_V1()
+        names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
+        return {"input": node.INPUT_TYPES(), "output": node.RETURN_TYPES, "output_name": names}
+
+    return {name: info(node) for name, node in nodes.NODE_CLASS_MAPPINGS.items()}
+
+
 def specifications(info: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any], bool]]:
     """(name, type, options, is optional) of each input of a node type, in its order."""
     for group in ("required", "optional"):
