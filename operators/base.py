@@ -145,10 +145,14 @@ class LinearOperator(Operator):
     def _pinv(self, y: Tensor, rcond: float) -> Tensor:
         rcond = max(rcond, SMOOTHING_RCOND) if self.smoothing else rcond
         t = 1 / max(rcond * self._norm(y), 1e-9) ** 2
-        return normal_solve(self, t * self._adjoint(y), t, SMOOTHING_TOLERANCE[y.dtype] if self.smoothing else None)
+        tolerance = SMOOTHING_TOLERANCE[y.dtype] if self.smoothing else None
+        return normal_solve(self._gram, t * self._adjoint(y), t, tolerance)
 
     def _prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
-        return x + normal_solve(self, t * self._adjoint(y - self._forward(x)), t)
+        return x + normal_solve(self._gram, t * self._adjoint(y - self._forward(x)), t)
+
+    def _gram(self, x: Tensor) -> Tensor:
+        return self._adjoint(self._forward(x))
 
     def _norm(self, like: Tensor) -> float:
         """The largest singular value, by power iteration; computed once."""
@@ -156,7 +160,7 @@ class LinearOperator(Operator):
             with torch.inference_mode():
                 x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(like)
                 for _ in range(20):
-                    x = self._adjoint(self._forward(x / x.norm().clamp_min(1e-30)))
+                    x = self._gram(x / x.norm().clamp_min(1e-30))
             self.norm = float(x.norm()) ** 0.5
         return self.norm
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .base import LinearOperator
-
+LinearMap = Callable[[Tensor], Tensor]
 MAX_ITERATIONS = 2000
 CACHED = 2**21  # values of a vector that a CPU's cache holds beside a few more
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
 """relative residual; in single precision, rounding hides what lies below"""
 
 
-def normal_solve(operator: LinearOperator, b: Tensor, t: float | Tensor, tolerance: float | None = None) -> Tensor:
+def normal_solve(gram: LinearMap, b: Tensor, t: float | Tensor, tolerance: float | None = None) -> Tensor:
     """(I + t A^T A)^-1 b, differentiable in b.
 
+    gram: x -> A^T A x, each image of the batch for itself.
     Stops at a residual of tolerance |b| (default: TOLERANCE of the precision) or after MAX_ITERATIONS.
     """
-    return _NormalSolve.apply(b, operator, t, tolerance or TOLERANCE[b.dtype])
+    return _NormalSolve.apply(b, gram, t, tolerance or TOLERANCE[b.dtype])
 
 
 class _NormalSolve(torch.autograd.Function):
     """The system is symmetric, so the backward pass is one more solve."""
 
     @staticmethod
-    def forward(ctx, b: Tensor, operator: LinearOperator, t: float | Tensor, tolerance: float) -> Tensor:
+    def forward(ctx, b: Tensor, gram: LinearMap, t: float | Tensor, tolerance: float) -> Tensor:
         t = torch.as_tensor(t, dtype=b.dtype, device=b.device).detach()
-        ctx.system = operator, t, tolerance
+        ctx.system = gram, t, tolerance
         return in_parts(b, *ctx.system)
 
     @staticmethod
@@ -38,15 +37,15 @@ class _NormalSolve(torch.autograd.Function):
         return _NormalSolve.apply(grad, *ctx.system), None, None, None
 
 
-def in_parts(b: Tensor, operator: LinearOperator, t: Tensor, tolerance: float) -> Tensor:
+def in_parts(b: Tensor, gram: LinearMap, t: Tensor, tolerance: float) -> Tensor:
     """On a CPU, a batch goes in parts that its cache holds: fresh memory for every product costs more than the rest."""
     size = max(1, CACHED * len(b) // b.numel()) if b.device.type == "cpu" else len(b)
     t = t.expand(len(b), 1, 1, 1)
     parts = zip(b.split(size), t.split(size), strict=True)
-    return torch.cat([conjugate_gradients(part, operator, weight, tolerance) for part, weight in parts])
+    return torch.cat([conjugate_gradients(part, gram, weight, tolerance) for part, weight in parts])
 
 
-def conjugate_gradients(b: Tensor, operator: LinearOperator, t: Tensor, tolerance: float) -> Tensor:
+def conjugate_gradients(b: Tensor, gram: LinearMap, t: Tensor, tolerance: float) -> Tensor:
     """Each image of the batch has its own step sizes and its own stop, so a batch gives what single images give."""
     u, r, p = torch.zeros_like(b), b.clone(), b.clone()
     rr = _dot(r, r)
@@ -55,7 +54,7 @@ def conjugate_gradients(b: Tensor, operator: LinearOperator, t: Tensor, toleranc
         active = rr > stop
         if not active.any():
             break
-        q = torch.addcmul(p, t, operator._adjoint(operator._forward(p)))
+        q = torch.addcmul(p, t, gram(p))
         step = torch.where(active, rr / _dot(p, q), 0)
         u.addcmul_(step, p)
         r.addcmul_(step, q, value=-1)

@@ -2,13 +2,14 @@
 
 from .ddrm import ddrm
 from .glued_map import glued_map
+from .gradients import GradientError
 from .latent import Autoencoder, LatentModel, NoiseSource, Step
 from .latent_daps import latent_daps
 from .local_map import local_map
 from .method import Method
 from .mmps import mmps
 from .proximal_gluing import proximal_gluing
-from .psld import GradientError, gml_dps, ldps, psld
+from .psld import gml_dps, ldps, psld
 from .reference import psld_reference
 from .resample import resample
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from .gradients import GradientError
 from .latent import LatentModel, norms, per_sample, rms
-from .psld import GradientError
 
 REACH = 0.05
 """Length of a difference step, in standard deviations of the latent: h is smooth on it, and its rounding is small."""

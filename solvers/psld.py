@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .data import excess, noise_cutoff
+from .gradients import check_gradient
 from .latent import Callback, LatentModel, Step, ddim_step, noise_levels, norms, per_sample
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -116,16 +117,3 @@ def polyak_length(value: Tensor, gradient: Tensor) -> Tensor:
     """
     squared = norms(gradient).square()
     return per_sample(torch.where(squared > 0, value / squared, 0), gradient)
-
-
-class GradientError(RuntimeError):
-    """The gradient through denoiser and decoder cannot be used."""
-
-
-def check_gradient(gradient: Tensor, value: Tensor, step: int) -> None:
-    """Stops on a gradient that is not finite, or all zero although there is a loss to lower."""
-    if not torch.isfinite(gradient).all():
-        raise GradientError(f"the gradient is not finite at step {step + 1}")
-    dead = (gradient.flatten(1) == 0).all(dim=1) & (value > 0)
-    if dead.any():
-        raise GradientError(f"the gradient is zero at step {step + 1}: it does not reach the latent")
