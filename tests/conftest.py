@@ -15,7 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until ComfyUI
 from devkit import inprocess  # noqa: E402
 
 BASE = tempfile.TemporaryDirectory(prefix="psld-comfyui-")
-inprocess.boot(Path(BASE.name))
+LONGEST = ("test_training", "test_bridge", "test_bench_quality", "test_draft_vae")  # first, or one process ends alone
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Boots ComfyUI where tests will run: the process that only hands them out needs none."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        inprocess.boot(Path(BASE.name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, the others as they come."""
+    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
