@@ -23,6 +23,20 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="your own photo; the embedded prior knows hands only")
 
 
+def restore_arguments(parser: argparse.ArgumentParser) -> None:
+    out = "what is made, journal.jsonl, summary.json and contact sheets; a run goes on from there"
+    servers = "running ComfyUI servers (default: start one, with the models of `dev.py ui`)"
+    ray = "a Ray cluster, `auto` for the one here: a server on every GPU, or on every machine where there are none"
+    parser.add_argument("folder", metavar="FOLDER", help="photos, also in folders below; they stay as they are")
+    parser.add_argument("--workflow", required=True, metavar="FILE.json",
+                        help="in API format, with exactly one Load Image: File > Export (API)")  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="DIR", help=out)
+    parser.add_argument("--again", action="store_true", help="take up the photos that failed before once more")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--server", nargs="+", metavar="HOST:PORT", help=servers)
+    where.add_argument("--ray", metavar="ADDRESS", help=ray)
+
+
 def ui_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8188, help="port on the loopback interface (default: 8188)")
 
@@ -30,6 +44,7 @@ def ui_arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(arguments) -> exit code
     "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
+    "restore": ("restore a folder of photos by a workflow", restore_arguments),
     "test": ("run ruff and pytest", test.arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
     "draw": ("write samples, workflows and pictures anew", draw.arguments),
@@ -60,7 +75,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     try:
         if not args.no_setup:
-            environment.ensure(GROUPS.get(args.command, ()))
+            environment.ensure((*GROUPS.get(args.command, ()), *(["ray"] if getattr(args, "ray", None) else [])))
             sys.stdout.flush()
             os.execv(environment.PYTHON, [str(environment.PYTHON), str(ROOT / "dev.py"), "--no-setup", *argv])
         return importlib.import_module(f"devkit.{args.command}").main(args)

@@ -15,6 +15,7 @@ import aiohttp
 from . import DevError
 
 Workflow = dict[str, dict[str, Any]]
+HEARTBEAT = 120  # seconds; a server answers with half of it to spare unless its machine is gone
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Result:
 
 class Interrupted(DevError):
     """The prompt was cancelled in mid-run."""
+
+
+class Refused(DevError):
+    """ComfyUI's validator did not take the workflow."""
+
+
+class Closed(DevError):
+    """ComfyUI went away in mid-run."""
 
 
 def node_titled(workflow: Workflow, title: str) -> str:
@@ -62,7 +71,9 @@ class Client:
     async def __aenter__(self) -> Client:
         self.session = aiohttp.ClientSession()
         try:
-            self.socket = await self.session.ws_connect(f"{self.url}/ws?clientId={self.id}", max_msg_size=0)
+            self.socket = await self.session.ws_connect(
+                f"{self.url}/ws?clientId={self.id}", max_msg_size=0, heartbeat=HEARTBEAT
+            )
         except BaseException:
             await self.session.close()
             raise
@@ -74,7 +85,12 @@ class Client:
 
     async def run(self, workflow: Workflow, on_event: Callable[[Event], Any] | None = None) -> Result:
         """Queues an API-format workflow and follows it to its end; raises for invalid, failed or cancelled ones."""
-        prompt = await self.queue(workflow)
+        return await self.finish(workflow, await self.queue(workflow), on_event)
+
+    async def finish(
+        self, workflow: Workflow, prompt: str, on_event: Callable[[Event], Any] | None = None
+    ) -> Result:
+        """Follows a queued prompt to its end."""
         result = await self.follow(workflow, prompt, on_event or (lambda event: None))
         result.outputs = (await self.json("GET", f"/history/{prompt}"))[prompt]["outputs"]
         return result
@@ -85,7 +101,7 @@ class Client:
         async with self.session.post(f"{self.url}/prompt", json=body) as answer:
             content = await answer.json(content_type=None)
             if answer.status != 200:
-                raise DevError(validation_message(workflow, content or {}))
+                raise Refused(validation_message(workflow, content or {}))
             return content["prompt_id"]
 
     async def follow(self, workflow: Workflow, prompt: str, on_event: Callable[[Event], Any]) -> Result:
@@ -111,16 +127,16 @@ class Client:
                 raise DevError(execution_message(workflow, data))
             elif kind == "execution_interrupted":
                 raise Interrupted(f"The run was cancelled in {describe(workflow, data.get('node_id', ''))}.")
-        raise DevError("ComfyUI closed the connection in mid-run; its log says why.")
+        raise Closed("ComfyUI closed the connection in mid-run; its log says why.")
 
     async def interrupt(self) -> None:
         """Cancels the running prompt, as the Cancel button does."""
         async with self.session.post(f"{self.url}/interrupt") as answer:
             answer.raise_for_status()
 
-    async def upload(self, name: str, content: bytes) -> str:
-        """Puts a picture into ComfyUI's input folder; the name LoadImage knows it by."""
-        form = aiohttp.FormData({"overwrite": "true"})
+    async def upload(self, name: str, content: bytes, subfolder: str = "", folder: str = "input") -> str:
+        """Puts a picture into ComfyUI's input (or "temp") folder; the name LoadImage knows it by."""
+        form = aiohttp.FormData({"overwrite": "true", "subfolder": subfolder, "type": folder})
         form.add_field("image", content, filename=name, content_type="application/octet-stream")
         async with self.session.post(f"{self.url}/upload/image", data=form) as answer:
             answer.raise_for_status()
@@ -131,7 +147,11 @@ class Client:
         """The bytes of the first picture among a node's outputs."""
         if not output.get("images"):
             raise DevError("A node that should have saved a picture saved none.")
-        query = {key: output["images"][0][key] for key in ("filename", "subfolder", "type")}
+        return await self.view(output["images"][0])
+
+    async def view(self, file: dict[str, str]) -> bytes:
+        """The bytes of a file as an output names it."""
+        query = {key: file[key] for key in ("filename", "subfolder", "type")}
         async with self.session.get(f"{self.url}/view", params=query) as answer:
             answer.raise_for_status()
             return await answer.read()

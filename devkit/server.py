@@ -19,6 +19,7 @@ from . import ROOT, DevError
 from .environment import HOME, comfyui_path, tail
 
 PACK = "comfyui-psld"
+LEASH = Path(__file__).with_name("leash.py")
 START_TIMEOUT = 300  # seconds; the first start on a slow disk compiles every module
 
 
@@ -63,7 +64,7 @@ def command(comfyui: Path, base: Path, port: int) -> list[str]:
     """The command line of a private server on the loopback interface."""
     import torch
 
-    arguments = [sys.executable, str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
+    arguments = [sys.executable, str(LEASH), str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
     arguments += ["--base-directory", str(base), "--extra-model-paths-config", str(model_folders(comfyui, base))]
     arguments += ["--database-url", "sqlite:///:memory:"]  # the default lies in the checkout
     arguments += ["--disable-auto-launch", "--disable-api-nodes"]
@@ -100,7 +101,7 @@ def comfyui_server(base: Path = HOME / "base", port: int | None = None) -> Itera
     prepare_base(base)
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.DEVNULL,
+            command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.PIPE,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,  # Ctrl-C is ours to pass on
         )  # fmt: skip
     try:

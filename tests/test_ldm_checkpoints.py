@@ -11,7 +11,7 @@ from psld.runtime.ldm.architecture import unet_architecture
 from psld.runtime.ldm.config import LDMConfig
 from psld.runtime.ldm.first_stage import VectorQuantizer
 from psld.runtime.ldm.unet import AttentionBlock, UNet
-from psld.tests.checkpoints import FFHQ256, ldm_shapes, write_ldm, write_sd15
+from psld.tests.checkpoints import FFHQ256, ldm_shapes, write_ldm
 from psld.tests.ldm import (
     SMALL,
     UNET,
@@ -169,23 +169,6 @@ def test_config_of_compvis_download(tmp_path):
     file = write_ldm(tmp_path / "model.ckpt", SMALL)
     file.with_suffix(".yaml").rename(tmp_path / "config.yaml")
     assert load_ldm(file)[0].get_model_object("latent_format").scale_factor == 0.5
-
-
-def test_random_sd15_is_a_stable_diffusion_checkpoint(comfy_base, caplog):
-    import comfy.sd
-    import comfy.supported_models
-
-    file = write_sd15(comfy_base / "models" / "checkpoints")
-    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(file))
-    assert isinstance(model.model.model_config, comfy.supported_models.SD15)
-    assert "missing" not in caplog.text.lower()
-    conditioning = clip.encode_from_tokens_scheduled(clip.tokenize("a hand"))
-    out = sample(model, torch.zeros(1, 4, 8, 8), conditioning)
-    assert out.isfinite().all() and 0.1 < float(out.std()) < 200
-    image = vae.decode(out)
-    assert image.isfinite().all() and 0.02 < float(image.std()) < 0.5
-    with pytest.raises(ValueError, match="use the Load Checkpoint node"):
-        load_ldm(file)
 
 
 def test_ffhq_shapes_are_the_modules_own():

@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 from psld.devkit import ROOT, TASKS
+from psld.runtime.ldm import load_ldm
 from psld.tests.checkpoints import write_sd15
+from psld.tests.ldm import sample
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
 def files(comfy_base: Path) -> None:
     write_sd15(comfy_base / "models" / "checkpoints")
-    for sample in (ROOT / "workflows" / "samples").glob("*.png"):
-        (comfy_base / "input" / sample.name).write_bytes(sample.read_bytes())
+    for picture in (ROOT / "workflows" / "samples").glob("*.png"):
+        (comfy_base / "input" / picture.name).write_bytes(picture.read_bytes())
 
 
 def by_class(workflow: dict, class_type: str) -> dict:
@@ -31,7 +35,7 @@ def small(task: str, size: int, steps: int) -> dict:
     """The task's workflow at another size: a picture of 512 px takes minutes on a CPU."""
     workflow = json.loads((ROOT / "workflows" / "api" / f"sd15_{task}.json").read_text())
     by_class(workflow, "ImageScale").update(width=size, height=size)
-    by_class(workflow, "PSLD_KSampler")["steps"] = steps
+    by_class(workflow, "PSLD_KSampler").update(steps=steps, candidates=1)  # four are for the embedded prior's tests
     operator = by_class(workflow, by_title(workflow, "operator"))
     shrink = size / 512
     for name, least in (("width", 8), ("height", 8), ("margin", 0), ("kernel_size", 13)):
@@ -69,9 +73,8 @@ def test_gradients_change_the_picture(run_prompt):
     assert not torch.allclose(sampled(run_prompt(free), free)[0], guided)
 
 
-@pytest.mark.slow
-def test_one_step_at_512_pixels(run_prompt, capsys):
-    workflow = small("super_resolution", size=512, steps=1)
+def test_one_step_at_256_pixels(run_prompt, capsys):
+    workflow = small("super_resolution", size=256, steps=1)
     by_class(workflow, "PSLD_KSampler").update(method="PSLD")
     started = time.perf_counter()
     latent, picture = sampled(run_prompt(workflow), workflow)
@@ -81,5 +84,22 @@ def test_one_step_at_512_pixels(run_prompt, capsys):
     else:
         peak, kind = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "CPU, whole process"
     with capsys.disabled():
-        print(f"\nSD 1.5, one PSLD step at 512 px: {seconds:.0f} s with loading, peak {peak:.1f} GiB ({kind})")
-    assert torch.isfinite(latent).all() and picture.shape == (1, 512, 512, 3)
+        print(f"\nSD 1.5, one PSLD step at 256 px: {seconds:.0f} s with loading, peak {peak:.1f} GiB ({kind})")
+    assert torch.isfinite(latent).all() and picture.shape == (1, 256, 256, 3)
+
+
+def test_random_sd15_is_a_stable_diffusion_checkpoint(comfy_base, caplog):
+    import comfy.sd
+    import comfy.supported_models
+
+    file = write_sd15(comfy_base / "models" / "checkpoints")
+    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(file))
+    assert isinstance(model.model.model_config, comfy.supported_models.SD15)
+    assert "missing" not in caplog.text.lower()
+    conditioning = clip.encode_from_tokens_scheduled(clip.tokenize("a hand"))
+    out = sample(model, torch.zeros(1, 4, 8, 8), conditioning)
+    assert out.isfinite().all() and 0.1 < float(out.std()) < 200
+    image = vae.decode(out)
+    assert image.isfinite().all() and 0.02 < float(image.std()) < 0.5
+    with pytest.raises(ValueError, match="use the Load Checkpoint node"):
+        load_ldm(file)
