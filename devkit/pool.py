@@ -72,32 +72,33 @@ class Pool:
             raise self.error or self.last
 
     def serve(self, make: Callable[[], Any]) -> None:
-        """One worker's life, and its successors'."""
-        worker, failures = None, 0
+        """One worker's life, and its successors'. No photo waits for a worker that may never come."""
+        worker, photo, failures = None, None, 0
         try:
-            while photo := self.take():
+            while True:
                 try:
-                    content = readable(photo)
                     worker = worker or self.started(make)
+                    if (photo := self.take()) is None:
+                        return
+                    content = readable(photo)
                     begun = time.monotonic()
                     pictures = worker.restore(f"{photo.digest}{photo.file.suffix.lower()}", content)
                     files = {photo.made + end + suffix(picture): picture for end, picture in pictures.items()}
-                    self.journal_done(photo, files, time.monotonic() - begun)
-                    failures = 0
+                    self.done(photo, files, time.monotonic() - begun)
+                    photo, failures = None, 0
                 except Lost as error:
                     failures += 1
-                    photo.lost += worker is not None
                     worker = self.ended(worker)
-                    if photo.lost >= TRIES:
-                        self.fail(photo, f"{TRIES} servers ended while they were at it ({error})")
-                    else:
-                        self.give_back(photo)
+                    if photo:
+                        photo = self.give_back(photo, error)
                     if failures >= TRIES:
                         raise
                 except Refused:
                     raise
                 except DevError as error:
-                    self.fail(photo, str(error))
+                    if photo is None:
+                        raise
+                    photo = self.fail(photo, str(error))
         except BaseException as error:
             self.give_up(error)
         finally:
@@ -110,7 +111,11 @@ class Pool:
                 self.changed.wait(0.5)
             return self.waiting.popleft() if self.waiting and not self.error else None
 
-    def give_back(self, photo: Photo) -> None:
+    def give_back(self, photo: Photo, error: Lost) -> None:
+        """For another worker, unless it has been the end of several."""
+        photo.lost += 1
+        if photo.lost >= TRIES:
+            return self.fail(photo, f"{TRIES} servers ended while they were at it ({error})")
         with self.changed:
             self.lost += 1
             self.waiting.appendleft(photo)
@@ -136,7 +141,7 @@ class Pool:
                 self.error = error
             self.changed.notify_all()
 
-    def journal_done(self, photo: Photo, files: dict[str, bytes], seconds: float) -> None:
+    def done(self, photo: Photo, files: dict[str, bytes], seconds: float) -> None:
         with self.changed:
             try:
                 self.journal.done(photo.name, photo.digest, files, seconds)

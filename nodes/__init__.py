@@ -3,16 +3,10 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import consistency, loading, measurement, metrics, operators, photo, sampling
+from .guard import checked
 
-NODES = [
-    *operators.NODES,
-    *measurement.NODES,
-    *consistency.NODES,
-    *photo.NODES,
-    *sampling.NODES,
-    *loading.NODES,
-    *metrics.NODES,
-]
+GROUPS = (operators, measurement, consistency, photo, sampling, loading, metrics)
+NODES = [checked(node) for group in GROUPS for node in group.NODES]
 
 
 class PSLDExtension(ComfyExtension):

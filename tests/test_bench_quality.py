@@ -32,6 +32,9 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args([*SMALL, *words])
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of one method, by the command a person types."""

@@ -110,7 +110,7 @@ def fail():
     raise RuntimeError("the disk is full")
 
 
-@pytest.mark.parametrize("prior", ["ldm", "sd15"])
+@pytest.mark.parametrize("prior", ["ldm", pytest.param("sd15", marks=pytest.mark.slow)])
 def test_the_stock_sampler_is_bit_equal_after_a_run_an_error_and_a_cancel(prior, executor, run_prompt):
     executor.reset()
     fresh = stock_output(run_prompt, prior)
@@ -129,6 +129,7 @@ def test_the_stock_sampler_is_bit_equal_after_a_run_an_error_and_a_cancel(prior,
     assert torch.equal(stock_output(run_prompt, prior), fresh)
 
 
+@pytest.mark.slow
 def test_a_lora_reaches_the_restoration_and_leaves_with_it(executor, run_prompt):
     executor.reset()
     fresh = stock_output(run_prompt, "sd15")

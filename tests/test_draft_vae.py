@@ -13,6 +13,7 @@ from psld.tests.checkpoints import write_sd15
 from psld.tests.prompts import Failed, node
 from psld.training.networks import initialised
 
+pytestmark = pytest.mark.slow
 SAMPLE = "grey.png"
 
 
@@ -46,7 +47,7 @@ def restoration(method: str, prior: str = "sd15") -> dict:
         prompt["load"] = node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
         prompt["text"] = node("CLIPTextEncode", clip=["load", 1], text="a hand")
         sampler |= dict(vae=["load", 2], positive=["text", 0])
-    sampler |= dict(seed=3, steps=2, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0, method=method)
+    sampler |= dict(seed=3, steps=2, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0, method=method, candidates=1)
     return prompt | {"psld": node("PSLD_KSampler", **sampler), "see": node("PreviewImage", images=["psld", 1])}
 
 
