@@ -44,7 +44,7 @@ class LoadLDM(io.ComfyNode):
             display_name="Load Latent Diffusion (LDM)",
             category=LOADERS,
             description="Loads an unconditional latent diffusion checkpoint in the layout of CompVis/latent-diffusion "
-            "(KL or VQ first stage). The stock KSampler and VAE nodes accept its outputs.",
+            "(first stage KL, VQ or like TAESD). The stock KSampler and VAE nodes accept its outputs.",
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",

@@ -199,7 +199,11 @@ def unet_shapes(config: Mapping) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def first_stage_shapes(stage: Mapping) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """CompVis `AutoencoderKL` and `VQModelInterface`: the shapes of ComfyUI's autoencoder, and the codebook."""
+    """CompVis `AutoencoderKL` and `VQModelInterface`: the shapes of ComfyUI's autoencoder, and the codebook; or TAESD.
+    """
+    if "ddconfig" not in stage:
+        yield from tiny_shapes(**stage)
+        return
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     with torch.device("meta"):
@@ -207,3 +211,26 @@ def first_stage_shapes(stage: Mapping) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from ((key, tuple(tensor.shape)) for key, tensor in model.state_dict().items())
     if "n_embed" in stage:
         yield "quantize.embedding.weight", (stage["n_embed"], stage["embed_dim"])
+
+
+def tiny_shapes(embed_dim: int, width: int, pooled: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """madebyollin/taesd: `Encoder(embed_dim, pooled)` and `Decoder(embed_dim, pooled)`, of any width."""
+
+    def block(key: str, pool: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for layer in (0, 2, 4):
+            yield from conv(f"{key}.conv.{layer}", width, width, 3, 3)
+        if pool:
+            yield f"{key}.pool.0.weight", (4 * width, width, 1, 1)
+            yield from norm(f"{key}.pool.1", 4 * width)
+            yield f"{key}.pool.3.weight", (width, 4 * width, 1, 1)
+
+    yield from conv("encoder.0", 3, width, 3, 3)
+    yield from conv("encoder.14", width, embed_dim, 3, 3)
+    for i in (1, 3, 4, 5, 7, 8, 9, 11, 12, 13):
+        yield from block(f"encoder.{i}", pooled and i > 10)
+    yield from conv("decoder.1", embed_dim, width, 3, 3)
+    yield from conv("decoder.19", width, 3, 3, 3)
+    for i in (3, 4, 5, 8, 9, 10, 13, 14, 15, 18):
+        yield from block(f"decoder.{i}", pooled and i < 6)
+    for key in ("encoder.2", "encoder.6", "encoder.10", "decoder.7", "decoder.12", "decoder.17"):
+        yield f"{key}.weight", (width, width, 3, 3)

@@ -1,4 +1,4 @@
-"""CompVis latent-diffusion checkpoints (unconditional, KL or VQ first stage) as a ComfyUI MODEL and VAE."""
+"""CompVis latent-diffusion checkpoints (unconditional; KL, VQ or TAESD-like first stage) as a ComfyUI MODEL and VAE."""
 
 from .loader import load_ldm
 from .model import LDMModel

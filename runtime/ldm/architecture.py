@@ -93,8 +93,8 @@ def first_stage_config(first_stage: StateDict) -> dict[str, Any]:
     if not {"encoder.conv_in.weight", "encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.conv_out.weight",
             "quant_conv.weight", "post_quant_conv.weight"} <= keys:
         raise ValueError("The first stage of this checkpoint is neither CompVis's AutoencoderKL nor its VQModel "
-                         "(encoder, decoder, quant_conv and post_quant_conv under first_stage_model.): "
-                         "choose a checkpoint with a KL or VQ first stage.")
+                         "(encoder, decoder, quant_conv and post_quant_conv under first_stage_model.), nor like "
+                         "TAESD: choose a checkpoint with such a first stage.")
     ch, in_channels = first_stage["encoder.conv_in.weight"].shape[:2]
     levels = count(first_stage, r"encoder\.down\.(\d+)\.block\.")
     z_channels = first_stage["decoder.conv_in.weight"].shape[1]

@@ -1,16 +1,19 @@
-"""CompVis first stages as a ComfyUI VAE: AutoencoderKL and VQModelInterface."""
+"""First stages as a ComfyUI VAE: CompVis's AutoencoderKL and VQModelInterface, and autoencoders like TAESD."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import comfy.model_management
+import comfy.model_patcher
 import comfy.sd
+import comfy.taesd.taesd
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL, EmptyRegularizer
 from torch import nn
 
 from .architecture import StateDict, check_weights
+from .tiny import FACTOR, TinyAutoencoder
 
 
 class VectorQuantizer(nn.Module):
@@ -35,10 +38,12 @@ class VectorQuantizer(nn.Module):
         return codes[index].T.reshape(z.shape)
 
 
-def load_first_stage(weights: StateDict, config: dict[str, Any]) -> comfy.sd.VAE:
-    """VAE of the weights below `first_stage_model.`; `config` as `first_stage_config` gives it."""
+def load_first_stage(weights: StateDict, config: dict[str, Any], tanh_out: bool = False) -> comfy.sd.VAE:
+    """VAE of the weights below `first_stage_model.`; `config` as `first_stage_config` or `tiny_config` gives it."""
+    if "ddconfig" not in config:
+        return load_tiny(weights, config)
     n_embed = config.get("n_embed", 0)
-    params = {"embed_dim": config["embed_dim"], "ddconfig": config["ddconfig"]}
+    params = {"embed_dim": config["embed_dim"], "ddconfig": config["ddconfig"] | {"tanh_out": tanh_out}}
     with torch.device("meta"):
         check_weights(AutoencoderKL(**params), weights, "first stage")
     device = comfy.model_management.vae_device()
@@ -72,3 +77,30 @@ def describe(vae: comfy.sd.VAE, embed_dim: int, ddconfig: dict[str, Any], n_embe
     vae.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * (
         2178 * factor**2 * ddconfig["ch"] / 128 * size(dtype) + 8 * n_embed
     )
+
+
+def load_tiny(weights: StateDict, config: dict[str, Any]) -> comfy.sd.VAE:
+    """VAE of an autoencoder of the TAESD family; `config` as `tiny_config` gives it."""
+    with torch.device("meta"):
+        check_weights(TinyAutoencoder(**config), weights, "first stage", exactly=True)
+    device = comfy.model_management.vae_device()
+    dtype = comfy.model_management.vae_dtype(device, [torch.float32])
+    # ComfyUI's own autoencoder of the family has the right settings around it, but not every architecture.
+    stock = comfy.taesd.taesd.TAESD(latent_channels=config["embed_dim"]).state_dict()
+    vae = comfy.sd.VAE(sd=stock, device=device, dtype=dtype)
+    model = TinyAutoencoder(**config)
+    model.load_state_dict(weights)
+    replace_first_stage(vae, model.to(dtype).eval())
+    values = 5 * config["width"]  # a pixel; on a CPU 4.2 were measured
+    size = comfy.model_management.dtype_size
+    vae.memory_used_encode = lambda shape, dtype: values * shape[2] * shape[3] * size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: values * FACTOR**2 * shape[2] * shape[3] * size(dtype)
+    return vae
+
+
+def replace_first_stage(vae: comfy.sd.VAE, model: nn.Module) -> None:
+    """Puts `model` in the place of the first stage."""
+    offload_device = comfy.model_management.vae_offload_device()
+    vae.first_stage_model = model
+    vae.patcher = comfy.model_patcher.ModelPatcher(model, load_device=vae.device, offload_device=offload_device)
+    vae.size = comfy.model_management.module_size(model)

@@ -18,6 +18,7 @@ from .config import read_config
 from .first_stage import load_first_stage
 from .model import LDMLatentFormat, LDMModel, LDMModelConfig, load_unet  # noqa: F401
 from .preview import fit_preview
+from .tiny import is_tiny, tiny_config
 
 UNET, FIRST_STAGE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema.diffusion_model"
 
@@ -31,7 +32,8 @@ def load_ldm(path: str | Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     weights, metadata = read_weights(path)
     unet, first_stage = below(weights, UNET), below(weights, FIRST_STAGE)
     refuse_other_models(unet, set(weights))
-    architecture, stage = unet_architecture(unet), first_stage_config(first_stage)
+    architecture = unet_architecture(unet)
+    stage = tiny_config(first_stage) if is_tiny(first_stage) else first_stage_config(first_stage)
     if architecture.in_channels != stage["embed_dim"]:
         raise ValueError(f"The U-Net of {path.name} works on {architecture.in_channels} channels but its first stage "
                          f"makes {stage['embed_dim']}: the two do not belong together; choose another checkpoint.")
@@ -39,8 +41,7 @@ def load_ldm(path: str | Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     if config is None:
         raise ValueError(f"{path.name} does not say how many attention heads, which noise schedule and which scale "
                          f"factor it was trained with: put its CompVis config beside it, named {path.stem}.yaml.")
-    stage["ddconfig"]["tanh_out"] = config.tanh_out
-    vae = load_first_stage(first_stage, stage)
+    vae = load_first_stage(first_stage, stage, config.tanh_out)
     scale_factor = float(weights.get("scale_factor", config.scale_factor))
     latent_format = LDMLatentFormat(scale_factor, stage["embed_dim"], vae.downscale_ratio)
     fit_preview(latent_format, vae.first_stage_model, vae.downscale_ratio)
