@@ -22,6 +22,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=64, metavar="PX", help="side of the pictures (default: 64)")
     parser.add_argument("--factor", type=int, choices=(4, 8), default=4, help="side of a picture by side of its latent "
                         "(default: 4, with 4 channels; 8 has 16)")  # fmt: skip
+    parser.add_argument("--autoencoder", metavar="DIR_OR_PRIOR", help="train the U-Net alone, on latents of this "
+                        "autoencoder: a folder with encoder and decoder of the TAESD family, or a prior")  # fmt: skip
+    parser.add_argument("--start-from", metavar="PRIOR", help="go on with the weights of a prior, in a new folder")
+    parser.add_argument("--copies", type=int, metavar="N", help="how often a photo is encoded, moved and mirrored "
+                        "(default: 8 on a GPU, else 2)")  # fmt: skip
     parser.add_argument("--credit", metavar="TEXT", help="whose photos they are, for the metadata of the prior")
     parser.add_argument("--draft-of", metavar="WEIGHTS", help="train a small autoencoder that answers like this "
                         "prior's, for `bench quality --draft`; 10 minutes serve")  # fmt: skip
@@ -57,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     run = importlib.import_module("psld.training.run")
+    given, start = (Path(name) if name else None for name in (args.autoencoder, args.start_from))
     prior = run.train(Path(args.data), Path(args.out), args.minutes, args.size, args.factor, args.stop_after,
-                      args.credit)
+                      args.credit, given, start, args.copies)
     print(f"Prior: {prior}" if prior.exists() else "Stopped in the first stage; the same command goes on.")
 
 

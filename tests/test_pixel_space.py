@@ -14,7 +14,7 @@ from psld.tests.prompts import call
 from psld.training import networks
 
 SIZES = networks.Sizes(
-    image_size=32, embed_dim=3, model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,)
+    image_size=32, channels=3, model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(2,)
 )
 SIDE = 32
 

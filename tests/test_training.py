@@ -23,7 +23,9 @@ from psld.devkit.perceptual import ArraysOnly, lpips_alex
 from psld.nodes.loading import PRIORS
 from psld.runtime.codec import Codec
 from psld.runtime.ldm import load_ldm
-from psld.training import data, draft, evaluate, loop, metrics, networks
+from psld.runtime.ldm.tiny import TinyAutoencoder
+from psld.training import data, diffusion, draft, evaluate, finished, loop, metrics, networks, run
+from safetensors.torch import save_file
 
 
 def drawing(rng: np.random.Generator) -> Image.Image:
@@ -131,7 +133,7 @@ def test_a_draft_learns_to_answer_like_the_autoencoder(photos):
     loss = draft.DraftLoss(network, Codec(vae, vae.first_stage_model, model.model), images, seed=0)
     training = loop.Training(network, draft.LEARNING_RATE, draft.DECAY)
     training.step = loop.WARM_UP
-    history = list(itertools.islice(training.run(loss, budget=math.inf), 25))
+    history = list(itertools.islice(training.run(loss, budget=math.inf, every=1), 25))
     for part in ("decoder", "encoder"):
         first, last = ([step[part] for step in steps] for steps in (history[:5], history[-5:]))
         assert sum(last) < 0.8 * sum(first)
@@ -199,7 +201,84 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused():
 
 @pytest.mark.parametrize(("factor", "shape"), [(4, (1, 4, 16, 16)), (8, (1, 16, 8, 8))])
 def test_the_latents_are_as_small_as_the_factor_says(factor, shape):
-    sizes = networks.sizes(64, factor)
-    mean, _ = networks.encode(networks.first_stage(sizes), torch.zeros(1, 3, 64, 64))
+    config = networks.kl_config(64, factor)
+    mean, _ = networks.encode(networks.first_stage(config), torch.zeros(1, 3, 64, 64))
     assert mean.shape == shape
-    assert networks.unet(sizes)(mean, torch.zeros(1)).shape == shape
+    assert networks.unet(networks.sizes(64, factor, shape[1]))(mean, torch.zeros(1)).shape == shape
+
+
+def test_mean_losses_come_after_so_many_steps():
+    training = loop.Training(torch.nn.Conv2d(1, 1, 1), 1e-3, 0.9)
+    values = iter(range(100))
+
+    def loss() -> dict[str, torch.Tensor]:
+        return {"v": 0 * training.network(torch.ones(1, 1, 2, 2)).sum() + next(values)}
+
+    assert list(itertools.islice(training.run(loss, math.inf, every=4), 9)) == [
+        {}, {}, {}, {"v": 1.5}, {}, {}, {}, {"v": 5.5}, {}]  # fmt: skip
+
+
+@pytest.mark.parametrize("parameterization", ["v", "eps"])
+def test_a_network_that_knows_the_answer_has_no_loss(parameterization):
+    z = torch.randn(1, 3, 4, 4)
+
+    class Knowing(torch.nn.Module):
+        """The noise of the one latent there is."""
+
+        def forward(self, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            alpha = networks.alphas_cumprod()[t][:, None, None, None]
+            noise = (noisy - alpha.sqrt() * z.half().float()) / (1 - alpha).sqrt()
+            return noise if parameterization == "eps" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z.half().float()
+
+    latents = diffusion.Latents(z, 3, torch.device("cpu"))
+    loss = diffusion.DiffusionLoss(Knowing(), latents, 1.0, parameterization, 16, torch.device("cpu"), seed=0)
+    assert float(loss()[parameterization]) < 1e-6
+    assert loss.weights.mean() == pytest.approx(1, abs=1e-5) and loss.weights[0] < loss.weights[-1]
+    assert len(set((loss.steps() * 16 // 1000).tolist())) == 16
+
+
+def test_latents_have_unit_variance_after_scaling_with_a_posterior_and_without():
+    means, spread = 3 * torch.randn(4000, 2, 2, 2), torch.full((4000, 2, 2, 2), 2 * math.log(4))
+    generator = torch.Generator().manual_seed(0)
+    for moments in (means, torch.cat([means, spread], dim=1)):
+        latents = diffusion.Latents(moments, 2, torch.device("cpu"))
+        drawn = latents.scale_factor() * latents.draw(4000, generator)
+        assert drawn.shape == (4000, 2, 2, 2) and drawn.var() == pytest.approx(1, abs=0.05)
+
+
+def test_shifted_pictures_are_parts_of_the_reflected_ones_and_half_are_mirrored():
+    ramp = torch.arange(64.0).expand(40, 3, 64, 64)
+    moved = data.shifted(ramp, torch.Generator().manual_seed(0))
+    steps = moved[:, 0, 32].diff(dim=-1)[:, 8:-8]
+    assert moved.shape == ramp.shape and (steps.abs() == 1).all()
+    assert 10 < int((steps[:, 0] < 0).sum()) < 30
+    assert (moved[:, 0, 0, 32] - 31.5).abs().max() <= 2.5
+
+
+def test_a_prior_in_the_latents_of_a_given_autoencoder_is_trained_and_gone_on_with(photos, tmp_path):
+    torch.manual_seed(0)
+    given = tmp_path / "tiny"
+    given.mkdir()
+    network = TinyAutoencoder(5, width=8, pooled=True)
+    for half in ("encoder", "decoder"):
+        torch.save(getattr(network, half).state_dict(), given / f"tiny_{half}.pth")
+    (given / "LICENSE").write_text("Take it.")
+    out, again = tmp_path / "out", tmp_path / "again"
+    trained = run.train(photos, out, minutes=0.02, given=given, copies=1)
+    start = finished.read_start(trained, torch.device("cpu"))
+    assert start.first_stage.notes["first_stage_license"] == "Take it."
+    assert (start.sizes.channels, start.sizes.image_size, start.parameterization) == (5, 8, "v")
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    torch.testing.assert_close(start.first_stage.moments(x), network.encode(x), atol=1e-2, rtol=1e-2)
+    weights, metadata = finished.opened(trained)
+    save_file(weights | {"model.diffusion_model.out.0.bias": torch.ones(64)}, trained, metadata)
+    longer = finished.read_start(run.train(photos, again, minutes=0.02, start=trained, copies=1), torch.device("cpu"))
+    assert longer.scale_factor == start.scale_factor and longer.first_stage.notes == start.first_stage.notes
+    assert (longer.unet["out.0.bias"] - 1).abs().max() < 0.1
+    assert not torch.equal(longer.unet["out.2.weight"], start.unet["out.2.weight"])
+    assert evaluate.image_size(trained) == 64
+
+
+def test_a_given_autoencoder_needs_both_halves(tmp_path):
+    with pytest.raises(ValueError, match="holds 0 files called \\*encoder"):
+        finished.read_first_stage(tmp_path, torch.device("cpu"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from torch import Tensor
@@ -22,16 +24,17 @@ class AutoencoderLoss:
 
     def __init__(self, network: AutoencoderKL, images: Tensor, device: torch.device, seed: int) -> None:
         """images: (N, 3, H, W) uint8."""
-        self.network, self.images, self.device = network, images, device
+        self.network, self.images, self.device = network, images.to(device), device
         self.lpips = LPIPS().to(device)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator, self.offsets = torch.Generator(device).manual_seed(seed), random.Random(seed)
 
     def __call__(self) -> dict[str, Tensor]:
-        chosen = torch.randint(len(self.images), (BATCH,), generator=self.generator)
-        x = pixels(self.images[chosen], self.device)
+        chosen = torch.randint(len(self.images), (BATCH,), generator=self.generator, device=self.device)
+        x = pixels(self.images[chosen]).contiguous(memory_format=torch.channels_last)
         with mixed_precision(self.device):
             mean, log_variance = encode(self.network, x)
-            z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=self.generator).to(x)
+            noise = torch.randn(mean.shape, generator=self.generator, device=self.device)
+            z = mean + (log_variance / 2).exp() * noise
             reconstruction = self.network.decode(z).float()
             perceptual = self.perceptual(x, reconstruction)
         kl = (mean**2 + log_variance.exp() - 1 - log_variance) / 2
@@ -41,7 +44,7 @@ class AutoencoderLoss:
 
     def perceptual(self, x: Tensor, y: Tensor) -> Tensor:
         """LPIPS at a random offset: its network looks at every fourth pixel, and would leave a grid."""
-        i, j = torch.randint(4, (2,), generator=self.generator).tolist()
+        i, j = self.offsets.randrange(4), self.offsets.randrange(4)
         return self.lpips(x[..., i:, j:], y[..., i:, j:])
 
 
@@ -53,7 +56,6 @@ def reconstruct(network: AutoencoderKL, images: Tensor, device: torch.device) ->
 
 
 @torch.no_grad()
-def posteriors(network: AutoencoderKL, images: Tensor, device: torch.device) -> Tensor:
-    """Means and log-variances of all images, (N, 2 c, h, w), half precision on the CPU."""
-    parts = (torch.cat(encode(network, pixels(part, device)), dim=1) for part in images.split(4 * BATCH))
-    return torch.cat([part.half().cpu() for part in parts])
+def posteriors(network: AutoencoderKL, x: Tensor) -> Tensor:
+    """Means and log-variances of pictures (B, 3, H, W) in [-1, 1]: (B, 2 c, h, w)."""
+    return torch.cat(encode(network, x), dim=1)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -76,6 +77,17 @@ def squares(photos: list[Image.Image], size: int) -> Tensor:
 
 def stack(pictures: list[Image.Image]) -> Tensor:
     return torch.stack([torch.from_numpy(np.array(picture)).movedim(-1, 0) for picture in pictures])
+
+
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W) float, moved by up to a thirty-second of the side, reflected at the edges; half of them mirrored."""
+    height, width = images.shape[-2:]
+    margin = width // 32
+    wide = functional.pad(images, (margin,) * 4, mode="reflect")
+    corners = torch.randint(2 * margin + 1, (len(images), 2), generator=generator).tolist()
+    moved = torch.stack([image[:, i : i + height, j : j + width] for image, (i, j) in zip(wide, corners, strict=True)])
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device), moved.flip(-1), moved)
 
 
 def pixels(images: Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -1,4 +1,4 @@
-"""Second stage: a U-Net that predicts the noise in latents (Ho et al. 2020; Rombach et al. 2022)."""
+"""Second stage: a U-Net that denoises latents (Ho et al. 2020; Rombach et al. 2022)."""
 
 from __future__ import annotations
 
@@ -9,50 +9,84 @@ from ..runtime.ldm.unet import UNet
 from .loop import mixed_precision
 from .networks import alphas_cumprod
 
-BATCH = 64
 LEARNING_RATE, DECAY = 4e-4, 0.9995
 MAX_SNR = 5.0
+PARAMETERIZATION = "v"
+"""What a fresh U-Net predicts; one to go on with keeps its own."""
+
+
+class Latents:
+    """Latents of all pictures, on the device: (N, c, h, w) as they are, or (N, 2 c, h, w) of posteriors to draw from.
+    """
+
+    def __init__(self, moments: Tensor, channels: int, device: torch.device) -> None:
+        self.moments, self.channels = moments.half().to(device), channels
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """A random batch, float32."""
+        chosen = torch.randint(len(self.moments), (count,), generator=generator, device=self.moments.device)
+        moments = self.moments[chosen].float()
+        mean, log_variance = moments[:, : self.channels], moments[:, self.channels :]
+        return mean + (log_variance / 2).exp() * randn(mean, generator) if log_variance.numel() else mean
+
+    def scale_factor(self) -> float:
+        """What makes them of unit variance: CompVis's `scale_factor`."""
+        variance = self.moments[:, : self.channels].float().var()
+        if (log_variance := self.moments[:, self.channels :]).numel():
+            variance = variance + log_variance.float().exp().mean()
+        return float(variance.rsqrt())
 
 
 class DiffusionLoss:
-    """Squared error of the noise, at evenly spread noise levels.
+    """Squared error of the prediction at evenly spread noise levels, all of it on the device.
 
-    Low noise levels count less, by the square root of the weight of Hang et al. (ICCV 2023): what a picture shows is
-    decided at high noise, where errors in the noise are small and errors in the picture large.
+    Low noise levels count less, in the manner of Hang et al. (ICCV 2023): what a picture shows is decided at high
+    noise, where errors in the noise are small and errors in the picture large.
     """
 
-    def __init__(self, network: UNet, posteriors: Tensor, scale_factor: float, device: torch.device,
-                 seed: int) -> None:
-        """posteriors: as `autoencoder.posteriors` gives them."""
-        self.network, self.posteriors, self.scale_factor, self.device = network, posteriors, scale_factor, device
-        self.generator = torch.Generator().manual_seed(seed)
-        self.alphas = alphas_cumprod()
-        snr = self.alphas / (1 - self.alphas)
-        self.weights = (snr.clamp_max(MAX_SNR) / snr).sqrt()
-        self.weights /= self.weights.mean()
+    def __init__(self, network: UNet, latents: Latents, scale_factor: float, parameterization: str, batch: int,
+                 device: torch.device, seed: int) -> None:
+        """parameterization: "v" or "eps"."""
+        self.network, self.latents, self.scale_factor = network, latents, scale_factor
+        self.parameterization, self.batch, self.device = parameterization, batch, device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.alphas = alphas_cumprod().to(device)
+        self.weights = weights(self.alphas, parameterization)
 
     def __call__(self) -> dict[str, Tensor]:
-        z = self.scale_factor * self.draw()
-        t = ((torch.arange(BATCH) + torch.rand(BATCH, generator=self.generator)) / BATCH * len(self.alphas)).long()
+        z = self.scale_factor * self.latents.draw(self.batch, self.generator)
+        t = self.steps()
         alpha = self.alphas[t][:, None, None, None]
-        noise = self.randn(z.shape)
-        noisy = (alpha.sqrt() * z + (1 - alpha).sqrt() * noise).to(self.device)
+        noise = randn(z, self.generator)
+        noisy = alpha.sqrt() * z + (1 - alpha).sqrt() * noise
+        target = noise if self.parameterization == "eps" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z
         with mixed_precision(self.device):
-            predicted = self.network(noisy, t.to(self.device)).float()
-        error = (predicted - noise.to(self.device)).square().mean(dim=(1, 2, 3))
-        return {"noise": (self.weights[t].to(self.device) * error).mean()}
+            predicted = self.network(noisy.contiguous(memory_format=torch.channels_last), t).float()
+        error = (predicted - target).square().mean(dim=(1, 2, 3))
+        return {self.parameterization: (self.weights[t] * error).mean()}
 
-    def draw(self) -> Tensor:
-        """Latents of a random batch, drawn from their posteriors."""
-        chosen = torch.randint(len(self.posteriors), (BATCH,), generator=self.generator)
-        mean, log_variance = self.posteriors[chosen].float().chunk(2, dim=1)
-        return mean + (log_variance / 2).exp() * self.randn(mean.shape)
-
-    def randn(self, shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=self.generator)
+    def steps(self) -> Tensor:
+        """One of every part of the schedule."""
+        evenly = torch.arange(self.batch, device=self.device)
+        jitter = torch.rand(self.batch, generator=self.generator, device=self.device)
+        return ((evenly + jitter) / self.batch * len(self.alphas)).long().clamp_max(len(self.alphas) - 1)
 
 
-def scale_factor(posteriors: Tensor) -> float:
-    """What makes latents of unit variance: CompVis's `scale_factor`."""
-    mean, log_variance = posteriors.float().chunk(2, dim=1)
-    return float((mean.var() + log_variance.exp().mean()).rsqrt())
+def weights(alphas: Tensor, parameterization: str) -> Tensor:
+    """Of the loss at every step, of mean 1."""
+    snr = alphas / (1 - alphas)
+    capped = snr.clamp_max(MAX_SNR)
+    found = (capped / snr).sqrt() if parameterization == "eps" else (capped + 1) / (snr + 1)
+    return found / found.mean()
+
+
+def randn(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device)
+
+
+def batch_size(device: torch.device) -> int:
+    """Pictures in a step: 32 on a CPU, which has few steps to spend; 32 for each free GiB of a GPU, up to 256."""
+    if device.type != "cuda":
+        return 32
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(256, 32 * max(1, free >> 30))

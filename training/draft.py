@@ -91,9 +91,9 @@ def distil(prior: Path, source: Path, out: Path, minutes: float, size: int = 64,
     network = Draft(vae.latent_channels, spatial_factor(vae))
     images = data.squares(data.read_photos(source, "train"), size)
     training = Training(network, LEARNING_RATE, DECAY)
-    for losses in training.run(DraftLoss(network, teacher, torch.cat([images, images.flip(-1)]), seed), minutes * 60):
-        if training.step % 100 == 0:
-            print(f"{training.seconds / 60:.1f} min", *(f"{k} {v:.4f}" for k, v in losses.items()), flush=True)
+    for means in training.run(DraftLoss(network, teacher, torch.cat([images, images.flip(-1)]), seed), minutes * 60):
+        if means:
+            print(f"{training.seconds / 60:.1f} min", *(f"{k} {v:.4f}" for k, v in means.items()), flush=True)
     file = out / "draft.safetensors"
     weights = {name: value.half().contiguous() for name, value in training.average.state_dict().items()}
     save_file(weights, file, {name: str(value) for name, value in network.facts.items()})

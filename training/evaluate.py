@@ -13,12 +13,15 @@ from tqdm import tqdm
 
 from ..devkit.perceptual import inception_features, lpips_network
 from ..runtime.ldm import load_ldm
+from ..runtime.ldm.tiny import FACTOR as TINY_FACTOR
 from . import data
 from .metrics import fid, kid, reconstruction_metrics
 from .samples import sample, sheet
 
 NEIGHBOURS = 64
 """Samples that are compared with every training photo."""
+COMPARED = 128
+"""Photos whose features are held at a time."""
 
 
 def evaluate(weights: Path, source: Path, count: int = 1000, sheets: Path | None = None) -> dict[str, Any]:
@@ -30,14 +33,16 @@ def evaluate(weights: Path, source: Path, count: int = 1000, sheets: Path | None
     sheets: folder for `samples.png` and `neighbours.png`.
     """
     size = image_size(weights)
-    train, test = (data.pixels(data.squares(data.read_photos(source, split), size)) for split in ("train", "test"))
-    samples = sample(weights, count, size)
-    generated, real = (inception_features(images) for images in (samples, train))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    splits = (data.squares(data.read_photos(source, split), size) for split in ("train", "test"))
+    train, test = (data.pixels(photos, device) for photos in splits)
+    samples = sample(weights, count, size).to(device)
+    generated, real = (inception_features(images).cpu() for images in (samples, train))
     chosen = samples[:NEIGHBOURS]
     distances, nearest = nearest_photos(chosen, train)
     if sheets is not None:
-        sheet(chosen, sheets / "samples.png", zoom=2)
-        sheet(torch.stack([chosen, train[nearest]], dim=1).flatten(0, 1), sheets / "neighbours.png", columns=16)
+        sheet(chosen.cpu(), sheets / "samples.png", zoom=2 if size < 128 else 1)
+        sheet(torch.stack([chosen, train[nearest]], dim=1).flatten(0, 1).cpu(), sheets / "neighbours.png", columns=16)
     return {
         "weights": weights.name, "size": size, "samples": count, "train_photos": len(train), "test_photos": len(test),
         **reconstruction(weights, test), "fid_small_sample": fid(generated, real), "kid": kid(generated, real),
@@ -52,7 +57,8 @@ def image_size(weights: Path) -> int:
         with safe_open(weights, "pt") as file:
             metadata = file.metadata() or {}
         unet, first_stage = (json.loads(metadata[key]) for key in ("unet_config", "first_stage_config"))
-        return unet["image_size"] << (len(first_stage["ddconfig"]["ch_mult"]) - 1)
+        tiny = "ddconfig" not in first_stage
+        return unet["image_size"] * (TINY_FACTOR if tiny else 2 ** (len(first_stage["ddconfig"]["ch_mult"]) - 1))
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"--evaluate: {weights} is no prior that this tool has exported ({error}).") from error
 
@@ -63,22 +69,24 @@ def reconstruction(weights: Path, images: Tensor) -> dict[str, float]:
     _, vae = load_ldm(weights)
     decoded = [vae.decode(vae.encode((part.movedim(1, -1) + 1) / 2)).movedim(-1, 1) * 2 - 1
                for part in images.split(32)]
-    result = torch.cat(decoded)
+    result = torch.cat(decoded).to(images)
     return {name: round(value, 5) for name, value in reconstruction_metrics(images, result).items()}
 
 
 @torch.inference_mode()
 def nearest_photos(images: Tensor, photos: Tensor) -> tuple[Tensor, Tensor]:
     """LPIPS-Alex to the nearest of the photos or of their mirror images, and its index: (N,) twice."""
-    network = lpips_network()
-    candidates = [network.features(part) for part in torch.cat([photos, photos.flip(-1)]).split(128)]
-
-    def distances(image: Tensor) -> Tensor:
-        features = network.features(image[None])
-        return torch.cat([network.distance(features, others) for others in candidates])
-
-    found = [distances(image).min(dim=0) for image in tqdm(images, desc="nearest photos")]
-    return torch.stack([d for d, _ in found]), torch.stack([i for _, i in found]) % len(photos)
+    network = lpips_network().to(photos.device)
+    features = [network.features(image[None]) for image in images]
+    least = torch.full((len(images),), torch.inf, device=photos.device)
+    nearest = torch.zeros(len(images), dtype=torch.long, device=photos.device)
+    for start in tqdm(range(0, len(photos), COMPARED), desc="nearest photos", disable=None):
+        for part in (photos[start : start + COMPARED], photos[start : start + COMPARED].flip(-1)):
+            others = network.features(part)
+            distances, index = torch.stack([network.distance(one, others) for one in features]).min(dim=1)
+            nearest = torch.where(distances < least, start + index, nearest)
+            least = torch.minimum(distances, least)
+    return least.cpu(), nearest.cpu()
 
 
 def quartiles(values: Tensor) -> dict[str, float]:

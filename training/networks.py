@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
@@ -16,18 +17,16 @@ from ..runtime.ldm.architecture import UNetArchitecture
 from ..runtime.ldm.config import LDMConfig
 from ..runtime.ldm.unet import UNet
 
-SCHEDULE = {"beta_schedule": "linear", "linear_start": 0.0015, "linear_end": 0.0195, "timesteps": 1000,
-            "parameterization": "eps"}  # of CompVis's LDM for faces
+SCHEDULE = {"beta_schedule": "linear", "linear_start": 0.0015, "linear_end": 0.0195, "timesteps": 1000}
+"""Of CompVis's LDM for faces."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the networks look like: CompVis's names."""
+    """What a U-Net looks like, in CompVis's names; `image_size` is the side of its latents."""
 
-    image_size: int = 64
-    embed_dim: int = 4
-    ch: int = 32
-    ch_mult: tuple[int, ...] = (1, 2, 3)
+    image_size: int = 16
+    channels: int = 4
     model_channels: int = 64
     channel_mult: tuple[int, ...] = (1, 2, 3)
     num_res_blocks: int = 2
@@ -35,41 +34,53 @@ class Sizes:
     num_head_channels: int = 32
 
     @property
-    def ddconfig(self) -> dict:
-        """CompVis `ddconfig` of the first stage."""
-        return {"double_z": True, "z_channels": self.embed_dim, "resolution": self.image_size, "in_channels": 3,
-                "out_ch": 3, "ch": self.ch, "ch_mult": list(self.ch_mult), "num_res_blocks": 1,
-                "attn_resolutions": [], "dropout": 0.0}
-
-    @property
-    def unet_config(self) -> dict:
-        """CompVis `unet_config` of the diffusion model."""
-        return {"image_size": self.image_size >> (len(self.ch_mult) - 1), "in_channels": self.embed_dim,
-                "out_channels": self.embed_dim, "model_channels": self.model_channels,
-                "num_res_blocks": self.num_res_blocks, "channel_mult": list(self.channel_mult),
-                "attention_resolutions": list(self.attention_resolutions),
+    def unet_config(self) -> dict[str, Any]:
+        """CompVis `unet_config`."""
+        return {"image_size": self.image_size, "in_channels": self.channels, "out_channels": self.channels,
+                "model_channels": self.model_channels, "num_res_blocks": self.num_res_blocks,
+                "channel_mult": list(self.channel_mult), "attention_resolutions": list(self.attention_resolutions),
                 "num_head_channels": self.num_head_channels, "use_spatial_transformer": False,
                 "use_scale_shift_norm": False, "resblock_updown": False}
 
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> Sizes:
+        """Of the `unet_config` in the metadata of a prior."""
+        names = ("model_channels", "num_res_blocks", "num_head_channels", "image_size")
+        tuples = {name: tuple(config[name]) for name in ("channel_mult", "attention_resolutions")}
+        return Sizes(channels=config["in_channels"], **tuples, **{name: config[name] for name in names})
 
-SMALL_LATENTS = {"embed_dim": 16, "ch_mult": (1, 2, 2, 3), "channel_mult": (1, 2), "attention_resolutions": (1, 2)}
+
+def sizes(pixels: int, factor: int, channels: int) -> Sizes:
+    """A U-Net for pictures of so many pixels a side, whose latents have so many channels and pixels / factor a side.
+
+    Many channels take a wide U-Net, with few blocks at its largest size: most of the time would go there.
+    """
+    if channels > 16:
+        wide = {"model_channels": 96, "channel_mult": (1, 2, 4), "num_res_blocks": 1}
+        return Sizes(pixels // factor, channels, **wide)
+    if factor == 8:
+        return Sizes(pixels // factor, channels, channel_mult=(1, 2), attention_resolutions=(1, 2))
+    return Sizes(pixels // factor, channels)
 
 
-def sizes(pixels: int, factor: int) -> Sizes:
-    """For pictures of so many pixels a side and latents of pixels / factor; factor is 4 or 8."""
-    return Sizes(image_size=pixels, **(SMALL_LATENTS if factor == 8 else {}))
+def kl_config(pixels: int, factor: int) -> dict[str, Any]:
+    """CompVis `first_stage_config.params` of a small KL autoencoder; factor is 4 or 8."""
+    channels, ch_mult = {4: (4, (1, 2, 3)), 8: (16, (1, 2, 2, 3))}[factor]
+    ddconfig = {"double_z": True, "z_channels": channels, "resolution": pixels, "in_channels": 3, "out_ch": 3,
+                "ch": 32, "ch_mult": list(ch_mult), "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    return {"type": "kl", "embed_dim": channels, "ddconfig": ddconfig}
 
 
-def first_stage(sizes: Sizes) -> AutoencoderKL:
-    """A fresh KL autoencoder."""
-    return initialised(AutoencoderKL(embed_dim=sizes.embed_dim, ddconfig=sizes.ddconfig))
+def first_stage(config: dict[str, Any]) -> AutoencoderKL:
+    """A fresh KL autoencoder; `config` as `kl_config` gives it."""
+    return initialised(AutoencoderKL(embed_dim=config["embed_dim"], ddconfig=config["ddconfig"]))
 
 
 def unet(sizes: Sizes) -> UNet:
     """A fresh U-Net; as in CompVis, every residual branch starts at zero."""
     names = ("model_channels", "num_res_blocks", "channel_mult", "attention_resolutions")
     architecture = UNetArchitecture(
-        in_channels=sizes.embed_dim, out_channels=sizes.embed_dim, use_scale_shift_norm=False, resblock_updown=False,
+        in_channels=sizes.channels, out_channels=sizes.channels, use_scale_shift_norm=False, resblock_updown=False,
         **{name: getattr(sizes, name) for name in names},
     )
     network = initialised(UNet(architecture, LDMConfig(num_head_channels=sizes.num_head_channels)))
@@ -95,18 +106,31 @@ def encode(network: AutoencoderKL, x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, log_variance.clamp(-30, 20)
 
 
-def export(path: Path, sizes: Sizes, autoencoder: dict[str, Tensor], diffusion: dict[str, Tensor], scale_factor: float,
-           data: str) -> None:
-    """Writes the checkpoint in half precision, with what the weights do not tell in its metadata."""
-    weights = {f"first_stage_model.{key}": value for key, value in autoencoder.items()}
+@dataclass(frozen=True)
+class Facts:
+    """What the weights of a prior do not tell: its metadata."""
+
+    sizes: Sizes
+    first_stage_config: dict[str, Any]
+    scale_factor: float
+    parameterization: str
+    notes: dict[str, str]
+    """Data, credit, licences."""
+
+    def metadata(self) -> dict[str, str]:
+        settings = {"schedule": SCHEDULE | {"parameterization": self.parameterization},
+                    "scale_factor": self.scale_factor, "unet_config": self.sizes.unet_config,
+                    "first_stage_config": self.first_stage_config}
+        return {"format": "ldm", **self.notes, **{name: json.dumps(value) for name, value in settings.items()}}
+
+
+def export(path: Path, facts: Facts, first_stage: dict[str, Tensor], diffusion: dict[str, Tensor]) -> None:
+    """Writes the checkpoint in half precision."""
+    weights = {f"first_stage_model.{key}": value for key, value in first_stage.items()}
     weights |= {f"model.diffusion_model.{key}": value for key, value in diffusion.items()}
-    first = {"type": "kl", "embed_dim": sizes.embed_dim, "ddconfig": sizes.ddconfig}
-    metadata = {"format": "ldm", "data": data, "schedule": json.dumps(SCHEDULE), "scale_factor": repr(scale_factor),
-                "unet_config": json.dumps(sizes.unet_config), "first_stage_config": json.dumps(first),
-                "sizes": json.dumps(asdict(sizes))}
     halves = {key: value.detach().half().cpu().contiguous() for key, value in weights.items()}
     unfinished = path.with_suffix(".tmp")
-    save_file(halves, unfinished, metadata)
+    save_file(halves, unfinished, facts.metadata())
     unfinished.replace(path)
 
 
