@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from . import ROOT, DevError
 from .environment import HOME, comfyui_path, tail
 
-PACK = "comfyui-psld"
+PACK = "psld-restore"
 LEASH = Path(__file__).with_name("leash.py")
 START_TIMEOUT = 300  # seconds; the first start on a slow disk compiles every module
 
@@ -39,16 +38,14 @@ class Server:
             return json.load(answer)
 
 
-def prepare_base(base: Path) -> None:
-    """Makes ComfyUI's base directory: this pack as a custom node, the sample photos as input, and empty folders."""
+def prepare_base(base: Path, pack: str = PACK) -> None:
+    """Makes ComfyUI's base directory: this pack as a custom node in a folder of that name, and empty folders."""
     for folder in ("custom_nodes", "input", "output", "user", "models/checkpoints"):
         (base / folder).mkdir(parents=True, exist_ok=True)
-    link = base / "custom_nodes" / PACK
+    link = base / "custom_nodes" / pack
     if not link.is_symlink() or link.resolve() != ROOT:
         link.unlink(missing_ok=True)
         link.symlink_to(ROOT, target_is_directory=True)
-    for photo in (ROOT / "workflows" / "samples").glob("*.png"):
-        shutil.copy(photo, base / "input")
 
 
 def model_folders(comfyui: Path, base: Path) -> Path:
@@ -89,7 +86,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def comfyui_server(base: Path = HOME / "base", port: int | None = None) -> Iterator[Server]:
+def comfyui_server(base: Path = HOME / "base", port: int | None = None, pack: str = PACK) -> Iterator[Server]:
     """Starts ComfyUI, waits until it answers and has our nodes, and stops it whatever happens.
 
     Raises DevError with the end of the server's log when it does not start or could not load the pack.
@@ -98,7 +95,7 @@ def comfyui_server(base: Path = HOME / "base", port: int | None = None) -> Itera
     port = port or free_port()
     if not (comfyui / "main.py").is_file():
         raise DevError(f"There is no ComfyUI in {comfyui}; set COMFYUI_PATH to a checkout, or run without --no-setup.")
-    prepare_base(base)
+    prepare_base(base, pack)
     with log.open("w") as output:
         process = subprocess.Popen(
             command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.PIPE,

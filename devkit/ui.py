@@ -6,7 +6,7 @@ import argparse
 import socket
 
 from . import DevError
-from .server import comfyui_server
+from .server import PACK, comfyui_server
 
 
 def main(args: argparse.Namespace) -> int:
@@ -17,7 +17,7 @@ def main(args: argparse.Namespace) -> int:
     print("starting ComfyUI ...", flush=True)
     with comfyui_server(port=args.port) as server:
         print(f"ComfyUI is at http://{server.address} (log: {server.log})")
-        print("Our workflows are under Workflow > Browse Templates > Extensions > comfyui-psld.")
+        print(f"Our workflows are under Workflow > Browse Templates > Extensions > {PACK}.")
         print(f"Checkpoints go to {server.base / 'models' / 'checkpoints'}; Ctrl-C stops.", flush=True)
         try:
             return server.process.wait()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from .litegraph import Node, Note
 from .priors import ADVICE, PICTURE_SIZE, prior_nodes, sampler, vae
+from .samples import sample
 
 REPAIRS = ("repair_photo", "remove_scratches")
-PHOTO = {
-    ("ldm", "repair_photo"): "hand_hole.png",
-    ("sd15", "repair_photo"): "hands_hole.png",
-    ("ldm", "remove_scratches"): "hand_lines.png",
-    ("sd15", "remove_scratches"): "hands_lines.png",
-}
+PHOTO = {"repair_photo": "hole", "remove_scratches": "scratched"}
 LINES = {"tone": "both", "threshold": 0.08, "max_width": 6, "min_length": 20, "grow": 0}
 SIGMA = 0.02
 
@@ -26,7 +22,7 @@ def graph(prior: str, repair: str) -> dict[str, Node]:
     consistency = {"method": "exact", "rcond": 0.1, "error": 0.1}
     measurement = ("measure", 0)
     return {
-        "photo": Node("LoadImage", {"image": PHOTO[prior, repair]}),
+        "photo": Node("LoadImage", {"image": sample(prior, PHOTO[repair])}),
         **lines,
         **prior_nodes(prior),
         "fit": Node("PSLD_FitToModel", {"image": photo, "vae": vae(prior), "mask": mask, **fit}),
@@ -54,9 +50,9 @@ NOTES = {
 }
 TEXT = """{repair}
 
-Choose any photo of any size, or copy **{photo}** from this pack's *workflows/samples* into ComfyUI's *input* folder, \
-and press **Run**. **Fit to Model** pads it to a size that the model takes (for a small hole in a large photo choose \
-**around mask**), **Data Consistency** gives every known pixel its own value back, and **Undo Fit** the photo its size.
+Choose any photo of any size and press **Run**. **Fit to Model** pads it to a size that the model takes (for a small \
+hole in a large photo choose **around mask**), **Data Consistency** gives every known pixel its own value back, and \
+**Undo Fit** the photo its size.
 
 {prior}
 """
@@ -70,5 +66,5 @@ COLUMNS = (
 
 def layout(prior: str, repair: str, nodes: dict[str, Node]) -> list[list[str | Note]]:
     """The columns of the UI workflow, the first one with a note."""
-    text = TEXT.format(repair=NOTES[repair], photo=PHOTO[prior, repair], prior=ADVICE[prior])
+    text = TEXT.format(repair=NOTES[repair], prior=ADVICE[prior])
     return [[Note(text, height=340)], *([name for name in column if name in nodes] for column in COLUMNS)]

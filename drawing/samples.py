@@ -1,50 +1,115 @@
-"""The spoilt sample photos of `workflows/samples`, made from the clean ones; `dev.py draw samples` writes them."""
+"""The spoilt photos of `workflows/input`, made from the clean ones; `dev.py draw samples` writes them.
+
+ComfyUI's input folder gets a copy of each when the pack is loaded, so every name begins with `psld_`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from ..devkit import ROOT
 
-FOLDER = ROOT / "workflows" / "samples"
-HOLES = {  # clean photo, crop and, in the crop, the transparent ellipse: left, top, right, bottom
-    "hand_hole.png": ("hand_zero.png", (1, 0, 62, 63), (22, 14, 46, 40)),
-    "hands_hole.png": ("hands_512.png", (0, 0, 509, 403), (110, 120, 190, 195)),
-}
-LINES = {  # clean photo, number of scratches of each tone, dead columns
-    "hand_lines.png": ("hand_four.png", 1, (12, 13, 37, 52)),
-    "hands_lines.png": ("hands_512.png", 4, (100, 101, 102, 300, 301, 411)),
+CLEAN = ROOT / "workflows" / "samples"
+FOLDER = ROOT / "workflows" / "input"
+SIGMA_BLUR, SIGMA_NOISE = {"ldm": 1.5, "sd15": 3.0}, 0.2
+"""Of the blurred photo in pixels, and of the noisy one in [-1, 1]"""
+CAMERA_NOISE = 0.02
+SMALLER = 4
+
+
+class Photo(NamedTuple):
+    """A clean photo, and what spoils it: the hole's box in it, scratches of each tone, and dead columns."""
+
+    file: str
+    name: str
+    hole: tuple[int, int, int, int]
+    scratches: int
+    columns: tuple[int, ...]
+
+
+PHOTOS = {
+    "ldm": Photo("hand_five.png", "psld_hand", (22, 14, 46, 40), 1, (12, 13, 37, 52)),
+    "sd15": Photo("hands_512.png", "psld_hands", (110, 120, 190, 195), 4, (100, 101, 102, 300, 301, 411)),
 }
 
 
-def with_hole(name: str) -> Image.Image:
-    """A cropped RGBA photo with a transparent hole, whose colour is lost."""
-    source, crop, hole = HOLES[name]
-    photo = Image.open(FOLDER / source).convert("RGBA").crop(crop)
-    ImageDraw.Draw(photo).ellipse(hole, fill=(0, 0, 0, 0))
+def sample(prior: str, kind: str) -> str:
+    """The name of a sample photo for a prior; `kind` is "clean" or one of `SPOILT`."""
+    suffix = ".png" if prior == "ldm" or kind in ("hole", "scratched") else ".jpg"
+    return PHOTOS[prior].name + ("" if kind == "clean" else f"_{kind}") + suffix
+
+
+def clean(prior: str) -> Image.Image:
+    """The photo as it was."""
+    return Image.open(CLEAN / PHOTOS[prior].file).convert("RGB")
+
+
+def measured(prior: str, operator: Callable, sigma: float) -> Image.Image:
+    """A x + noise, as a picture of 8 bits."""
+    from ..operators import GaussianNoise
+
+    x = torch.from_numpy(np.array(clean(prior))).movedim(-1, 0)[None].double() / 127.5 - 1
+    y = GaussianNoise(sigma).sample(operator(tuple(x.shape[1:]))(x), seed=0)
+    return Image.fromarray(((y[0].movedim(0, -1).clamp(-1, 1) + 1) * 127.5).round().byte().numpy())
+
+
+def blurred(prior: str) -> Image.Image:
+    """Out of focus."""
+    from ..operators import GaussianBlur
+
+    sigma = SIGMA_BLUR[prior]
+    return measured(prior, lambda shape: GaussianBlur(shape, sigma, 2 * round(4 * sigma) + 1), CAMERA_NOISE)
+
+
+def small(prior: str) -> Image.Image:
+    """A quarter of the size."""
+    from ..operators import SuperResolution
+
+    return measured(prior, lambda shape: SuperResolution(shape, float(SMALLER)), CAMERA_NOISE)
+
+
+def noisy(prior: str) -> Image.Image:
+    """Taken in the dark."""
+    from ..operators import Denoise
+
+    return measured(prior, Denoise, SIGMA_NOISE)
+
+
+def hole(prior: str) -> Image.Image:
+    """RGBA with a transparent hole, whose colour is lost."""
+    photo = clean(prior).convert("RGBA")
+    ImageDraw.Draw(photo).ellipse(PHOTOS[prior].hole, fill=(0, 0, 0, 0))
     return photo
 
 
-def with_lines(name: str) -> Image.Image:
-    """An RGB photo with black and white scratches and black columns."""
-    source, count, columns = LINES[name]
-    photo = Image.open(FOLDER / source).convert("RGB")
+def scratched(prior: str) -> Image.Image:
+    """Black and white scratches and black columns."""
+    photo = clean(prior)
     random, draw = np.random.default_rng(1), ImageDraw.Draw(photo)
-    for tone in ["black", "white"] * count:
+    for tone in ["black", "white"] * PHOTOS[prior].scratches:
         top, bottom = photo.height * random.uniform((0, 0.6), (0.4, 1))
         waver = random.normal(0, photo.width / 60, 8).cumsum()
         x = photo.width * random.uniform(0.1, 0.9) + waver
         draw.line(list(zip(x, np.linspace(top, bottom, 8), strict=True)), fill=tone)
-    for x in columns:
+    for x in PHOTOS[prior].columns:
         draw.line((x, 0, x, photo.height), fill="black")
     return photo
 
 
+SPOILT = {"blurred": blurred, "small": small, "noisy": noisy, "hole": hole, "scratched": scratched}
+
+
 def write() -> str:
     """Writes them anew."""
-    for name in HOLES:
-        with_hole(name).save(FOLDER / name, optimize=True)
-    for name in LINES:
-        with_lines(name).save(FOLDER / name, optimize=True)
-    return f"{FOLDER}: {len(HOLES) + len(LINES)} spoilt photos"
+    FOLDER.mkdir(exist_ok=True)
+    well = {"optimize": True, "quality": 95, "subsampling": 0}
+    for prior in PHOTOS:
+        clean(prior).save(FOLDER / sample(prior, "clean"), **well)
+        for kind, spoil in SPOILT.items():
+            spoil(prior).save(FOLDER / sample(prior, kind), **well)
+    return f"{FOLDER}: {len(list(FOLDER.iterdir()))} photos"

@@ -12,9 +12,9 @@ from ..devkit import ROOT, TASKS
 from . import repairs
 from .litegraph import Catalogue, Node, Note, offered, ui_format
 from .priors import ADVICE, PICTURE_SIZE, prior_nodes, sampler
+from .samples import PHOTOS, sample
 
 FOLDER = ROOT / "workflows"
-PHOTO = {"ldm": "hand_five.png", "sd15": "hands_512.png"}
 
 
 def operator(prior: str, task: str) -> Node:
@@ -39,7 +39,7 @@ def graph(prior: str, task: str) -> dict[str, Node]:
     size, photo = PICTURE_SIZE[prior], ("size", 0)
     measurement = ("measure", 0)
     return {
-        "photo": Node("LoadImage", {"image": PHOTO[prior]}),
+        "photo": Node("LoadImage", {"image": sample(prior, "clean")}),
         "size": Node(
             "ImageScale",
             {"image": ("photo", 0), "upscale_method": "area", "width": size, "height": size, "crop": "center"},
@@ -101,8 +101,7 @@ NOTES = {
 }
 TEXT = """{task}
 
-Choose any photo, or copy **{photo}** from this pack's *workflows/samples* into ComfyUI's *input* folder, and press \
-**Run**. A photo that is degraded already goes into Measurement from Image instead of Measure.
+Choose any photo and press **Run**. A photo that is degraded already goes into Measurement from Image, not Measure.
 
 What matters in PSLD KSampler: **method** (Glued MAP is the best in few steps; Proximal gluing takes less memory; PSLD \
 is the paper's) and **steps**. Other **seeds** give other answers. {prior}
@@ -127,7 +126,7 @@ def ui_workflow(prior: str, task: str, catalogue: Catalogue) -> dict[str, Any]:
     for name in LEFT_OUT:
         del nodes[name]
     text = NOTES[task].format(**nodes["operator"].inputs)
-    note = Note(TEXT.format(task=text, photo=PHOTO[prior], prior=ADVICE[prior]), height=340)
+    note = Note(TEXT.format(task=text, prior=ADVICE[prior]), height=340)
     columns = [[name for name in column if name in nodes] for column in COLUMNS]
     return ui_format(f"{prior}_{task}", nodes, ids, [[note], *columns], catalogue)
 
@@ -135,7 +134,7 @@ def ui_workflow(prior: str, task: str, catalogue: Catalogue) -> dict[str, Any]:
 def written(catalogue: Catalogue) -> dict[str, str]:
     """The text of every workflow file by its path in `FOLDER`."""
     workflows = {}
-    for prior in PHOTO:
+    for prior in PHOTOS:
         for task in TASKS:
             workflows[f"api/{prior}_{task}.json"] = api_format(graph(prior, task))
             workflows[f"{prior}_{task}.json"] = ui_workflow(prior, task, catalogue)

@@ -1,6 +1,7 @@
 """dev.py and the parts of the devkit that need no server."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from psld.devkit import ROOT, TASKS, DevError, demo, environment
 from psld.devkit.client import execution_message, load_workflow, node_titled
-from psld.devkit.server import model_folders, prepare_base
+from psld.devkit.server import PACK, model_folders, prepare_base
 
 
 def dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
@@ -60,13 +61,12 @@ def test_a_failing_step_shows_the_end_of_its_log(tmp_path: Path, monkeypatch: py
         environment.logged("thinking", [sys.executable, "-c", "raise SystemExit('no idea')"])
 
 
-def test_the_base_directory_holds_pack_samples_and_the_checkouts_models(tmp_path: Path) -> None:
+def test_the_base_directory_holds_the_pack_and_the_checkouts_models(tmp_path: Path) -> None:
     (tmp_path / "checkout" / "models" / "loras").mkdir(parents=True)
     base = tmp_path / "base"
     for _ in range(2):  # a second run finds it as it is
         prepare_base(base)
-    assert (base / "custom_nodes" / "comfyui-psld").resolve() == ROOT
-    assert (base / "input" / "hand_five.png").is_file()
+    assert (base / "custom_nodes" / PACK).resolve() == ROOT
     paths = json.loads(model_folders(tmp_path / "checkout", base).read_text())["checkout"]
     assert (Path(paths["base_path"]) / paths["loras"]).is_dir()
 
@@ -76,11 +76,7 @@ def test_every_demo_workflow_names_the_nodes_the_demo_needs(task: str) -> None:
     workflow = load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json")
     for title in ("photo", "sampler", "metrics", *demo.PICTURES.values()):
         assert node_titled(workflow, title)
-    assert workflow[node_titled(workflow, "photo")]["inputs"]["image"] in {p.name for p in samples()}
-
-
-def samples() -> list[Path]:
-    return list((ROOT / "workflows" / "samples").glob("*.png"))
+    assert workflow[node_titled(workflow, "photo")]["inputs"]["image"] in os.listdir(ROOT / "workflows" / "input")
 
 
 def restoration() -> demo.Restoration:

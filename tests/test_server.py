@@ -39,7 +39,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 def restoration(steps: int) -> Workflow:
     """Super-resolution of a sample photo with the embedded prior."""
     return {
-        "photo": node("LoadImage", image="hand_five.png"),
+        "photo": node("LoadImage", image="psld_hand.png"),
         "prior": node("PSLD_LoadLDM", ckpt_name="[embedded] hands64.safetensors"),
         "operator": node("PSLD_SuperResolution", factor=4.0, kernel="bicubic"),
         "measure": node(
@@ -137,7 +137,7 @@ def test_an_uploaded_photo_can_be_loaded(server: Server) -> None:
 
 def test_a_pack_that_cannot_be_loaded_is_reported_with_its_reason(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken"
-    (broken / "workflows" / "samples").mkdir(parents=True)
+    broken.mkdir()
     (broken / "__init__.py").write_text("import no_such_module_anywhere\n")
     monkeypatch.setattr("psld.devkit.server.ROOT", broken)
     with pytest.raises(DevError, match="(?s)could not load this pack.*no_such_module_anywhere"):
