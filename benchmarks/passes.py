@@ -16,7 +16,7 @@ from ..solvers import Autoencoder, LatentModel, Method
 
 @dataclass
 class Passes:
-    """Calls of each network, forwards unless said; a batch counts once, as its images do alone.
+    """Passes of each network for one image, forwards unless said; n candidates of it in one call are n.
 
     draft: decodings and encodings by a draft VAE.
     """
@@ -49,7 +49,7 @@ def metered(method: Method, parameters: dict[str, Any], cost: Cost, tick: Callab
     def solve(model: LatentModel, measurement: Measurement, z: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
         started, cpu_started = now(), time.process_time()
         try:
-            model = counted(model, cost.passes, tick)
+            model = counted(model, cost.passes, len(z), tick)
             return method.solve(model, measurement, z, sigmas, **{**options, **parameters})
         finally:
             cost.seconds, cost.cpu_seconds = now() - started, time.process_time() - cpu_started
@@ -68,31 +68,31 @@ def drafted(method: Method, draft: Autoencoder | None) -> Method:
     return replace(method, solve=solve)
 
 
-def counted(model: LatentModel, passes: Passes, tick: Callable[[], None]) -> LatentModel:
-    """The model, counting. A backward pass is one gradient that arrives at the denoiser's input."""
+def counted(model: LatentModel, passes: Passes, images: int, tick: Callable[[], None]) -> LatentModel:
+    """The model, counting for so many images. A backward pass is one gradient that arrives at the denoiser's input."""
 
     def denoise(z: Tensor, sigma: Tensor) -> Tensor:
-        passes.unet_forward += 1
+        passes.unet_forward += len(z) // images
         tick()
         if z.requires_grad and torch.is_grad_enabled():
             z = z.view_as(z)  # a node of its own, which sees only what comes through the denoiser
             z.register_hook(backward)
         return model.denoise(z, sigma)
 
-    def backward(_: Tensor) -> None:
-        passes.unet_backward += 1
+    def backward(gradient: Tensor) -> None:
+        passes.unet_backward += len(gradient) // images
 
     def encode(x: Tensor) -> Tensor:
-        passes.encoder += 1
+        passes.encoder += len(x) // images
         return model.encode(x)
 
     def decode(z0: Tensor) -> Tensor:
-        passes.decoder += 1
+        passes.decoder += len(z0) // images
         return model.decode(z0)
 
     def drafted(coder: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def run(x: Tensor) -> Tensor:
-            passes.draft += 1
+            passes.draft += len(x) // images
             return coder(x)
 
         return run

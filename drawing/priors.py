@@ -32,7 +32,8 @@ def sampler(prior: str, measurement: tuple[str, int]) -> Node:
     """PSLD KSampler on the nodes of `prior_nodes`, with its defaults."""
     nodes = prior_nodes(prior)
     settings = {"seed": 0, "steps": STEPS, "cfg": 1.0, "scheduler": "auto"}
-    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True, "candidates": 0}
+    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True}
+    settings |= {"candidates": 0, "result": "perceptual"}
     texts = {name: (name, 0) for name in ("positive", "negative") if name in nodes}
     links = {"model": ("prior", 0), "vae": vae(prior), "measurement": measurement}
     return Node("PSLD_KSampler", links | settings | texts)

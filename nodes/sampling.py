@@ -48,6 +48,15 @@ CANDIDATES = io.Int.Input(
     "the two that agreed best with the measurement go on, and the likelier of them to the end. 1 is fastest; more are "
     "surer where much is missing. 0: the method's own.",
 )
+PERCEPTUAL, FAITHFUL = "perceptual", "faithful"
+RESULT = io.Combo.Input(
+    "result",
+    options=[PERCEPTUAL, FAITHFUL],
+    default=PERCEPTUAL,
+    optional=True,
+    tooltip="Only for methods with candidates. perceptual: the likelier of the last two, with all its detail. "
+    "faithful: their mean, nearer to the truth on average, and smoother where they differ.",
+)
 DRAFT_VAE = io.Vae.Input(
     "draft_vae",
     optional=True,
@@ -81,13 +90,16 @@ class PSLDSampler(io.ComfyNode):
                 OMEGA,
                 DRAFT_VAE,
                 CANDIDATES,
+                RESULT,
             ],
             outputs=[io.Sampler.Output()],
         )
 
     @classmethod
-    def execute(cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0) -> io.NodeOutput:
-        settings = wishes(gamma, omega, candidates)
+    def execute(
+        cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0, result=PERCEPTUAL
+    ) -> io.NodeOutput:
+        settings = wishes(gamma, omega, candidates, result)
         return io.NodeOutput(posterior_sampler(measurement, vae, method, settings, draft_vae=draft_vae))
 
 
@@ -138,6 +150,7 @@ class PSLDKSampler(io.ComfyNode):
                 ),
                 DRAFT_VAE,
                 CANDIDATES,
+                RESULT,
             ],
             outputs=[
                 io.Latent.Output(display_name="latent"),
@@ -164,9 +177,10 @@ class PSLDKSampler(io.ComfyNode):
         keep_measured=True,
         draft_vae=None,
         candidates=0,
+        result=PERCEPTUAL,
     ) -> io.NodeOutput:
         check_steps(steps)
-        settings = wishes(gamma, omega, candidates)
+        settings = wishes(gamma, omega, candidates, result)
         solver = find_method(method)
         sigmas = noise_levels(model, scheduler, steps, solver)
         model = static(model, "model") if solver.through_denoiser else model
@@ -188,12 +202,17 @@ class PSLDKSampler(io.ComfyNode):
         return io.NodeOutput({"samples": samples}, restored, report)
 
 
-def wishes(gamma: float, omega: float, candidates: int) -> dict[str, float]:
-    """The parameters that a user gave; the method keeps its own for the others. ValueError for too few candidates."""
+def wishes(gamma: float, omega: float, candidates: int, result: str) -> dict[str, float]:
+    """The parameters that a user gave; the method keeps its own for the others.
+
+    ValueError for too few candidates, or a result that there is not.
+    """
     if candidates < 0:
         raise ValueError(f"candidates: {candidates} starts to run; choose at least 1, or 0 for the method's own.")
+    if result not in (PERCEPTUAL, FAITHFUL):
+        raise ValueError(f"result: {result!r} is not one of {PERCEPTUAL}, {FAITHFUL}; choose one of these.")
     weights = {name: value for name, value in (("gamma", gamma), ("omega", omega)) if value >= 0}
-    return weights | ({"candidates": candidates} if candidates else {})
+    return weights | ({"candidates": candidates} if candidates else {}) | {"faithful": result == FAITHFUL}
 
 
 def make_guider(model, positive, negative, cfg: float) -> comfy.samplers.CFGGuider:

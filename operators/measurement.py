@@ -18,11 +18,14 @@ class Measurement:
     y:        (B, *operator.measurement_shape), in [-1, 1] pixel units.
     operator: A, bound to the shape of the image to restore.
     sigma_y:  standard deviation of the noise in y, in [-1, 1] pixel units.
+    floor:    (B,), root mean square of what no picture that a solver can draw shows of y, in the same units, found out
+              on the way: noise for the solver, but no noise in y. None: nothing is known of it.
     """
 
     y: Tensor
     operator: LinearOperator
     sigma_y: float
+    floor: Tensor | None = None
 
     @property
     def noise_level(self) -> float:
@@ -37,6 +40,11 @@ class Measurement:
         """||y - A(x)|| / sqrt(m) per sample, shape (B,), in [-1, 1] pixel units: sigma_y where x fits."""
         norm = torch.linalg.vector_norm(self.residual(x).flatten(1), dim=1)
         return norm / math.sqrt(self.operator.num_measurements)
+
+    def repeat(self, count: int) -> Measurement:
+        """The same of `count` batches of images, one after the other."""
+        floor = None if self.floor is None else self.floor.repeat(count)
+        return replace(self, y=torch.cat([self.y] * count), floor=floor)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Measurement:
         """The same measurement on another device and in another dtype, by default the CPU and float32."""

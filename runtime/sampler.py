@@ -24,7 +24,10 @@ from .codec import Codec
 
 @dataclass
 class Report:
-    """What a run did: filled while it runs, for Image Metrics to show. nfe counts calls of the denoiser."""
+    """What a run did: filled while it runs, for Image Metrics to show.
+
+    nfe: passes of the denoiser for each image; n candidates in one call are n.
+    """
 
     method: str
     nfe: int = 0
@@ -78,7 +81,7 @@ def posterior_sampler(
             own_inpainting_inputs(model, extra_args, device)
             codec = Codec(vae, vae_patcher.model, guider.inner_model)
             draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
-            latent = latent_model(model, codec, draft, extra_args, report, solver.through_denoiser)
+            latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser)
             started = time.perf_counter()
 
             def after_step(step: Step) -> None:
@@ -124,15 +127,18 @@ def latent_model(
     draft: Codec | None,
     extra_args: dict,
     report: Report,
+    images: int,
     through_denoiser: bool,
 ) -> LatentModel:
-    """The callables of the solvers, over what ComfyUI hands to a sampler."""
+    """The callables of the solvers, over what ComfyUI hands to a sampler that restores so many images."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
+    masked = extra_args.get("denoise_mask") is not None
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        report.nfe += 1
-        return model(z, sigma.expand(len(z)), **extra_args)
+        report.nfe += len(z) // images
+        parts = z.split(images) if masked else [z]  # what lies under a latent noise mask has the batch of the images
+        return torch.cat([model(part, sigma.expand(len(part)), **extra_args) for part in parts])
 
     def predict_without_graph(z: Tensor, sigma: Tensor) -> Tensor:
         with torch.inference_mode():  # as in the executor, whose weights the U-Net then keeps

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .candidates import Candidate, starts, thin_out
+from .candidates import FINALISTS, SETTLED, Candidates, parting, thin_out
 from .data import start_at_pinv
-from .latent import Callback, LatentModel, Step, diffuse, mix_noise, noise_levels, predicted_noise
+from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
 from .likeliest import surprise
 
-Correct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(z0_hat, sigma) -> the latent z0 to renoise, and D(z0_hat)."""
+Corrected = tuple[Tensor, Tensor, Tensor | None]
+"""The latent z0 to renoise, D(z0_hat), and the floor (B,) that z0 shows, where it does."""
+
+Correct = Callable[[Measurement, Tensor, Tensor], Corrected]
+"""(measurement, z0_hat, sigma) -> that."""
 
 
 def anneal(
@@ -26,6 +30,8 @@ def anneal(
     eta: float,
     temperature: float,
     candidates: int,
+    chunk: int,
+    faithful: bool,
     callback: Callback | None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y) where A is linear.
@@ -34,23 +40,33 @@ def anneal(
     temperature: noise that is added by noise that the denoiser is told of, where z is all noise; to the power of
         1 / spread below. Under 1 the denoiser removes more than was added and takes the surer picture; but noise is
         also what lets go of a wrong one, and that is decided high up.
-    candidates: ways down, each from other noise; see `thin_out`.
+    candidates: ways down, each under other noise; see `candidates.py`.
+    chunk: so many of an image's candidates go through the networks together; 0: all. It changes memory, not results.
+    faithful: whether the mean of the finalists arrives, not the likelier: nearer to the truth on average, and smoother.
     """
+    images, parted = len(z), parting(model, sigmas)
     centre = start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
-    running = [Candidate.at(centre, start) for start in starts(z, sigmas[0], candidates)]
+    running = Candidates(NoiseSource(z), z / sigmas[0], centre, z.new_zeros(images))
+    running = running.fork(candidates) if parted == 0 else running
+    z = running.z0 + sigmas[0] * running.noise
 
-    def descend(candidate: Candidate, i: int, sigma: Tensor, sigma_next: Tensor) -> Step:
-        z0_hat = model.denoise(candidate.z, sigma)
-        candidate.z0, x0_hat = correct(z0_hat, sigma)
-        candidate.surprise = candidate.surprise + surprise(model, candidate.z0, z0_hat, sigma)
-        old = predicted_noise(model, candidate.z, candidate.z0, sigma)
-        added = temperature ** (1 / model.spread(sigma_next)) * mix_noise(old, candidate.noise.like(z), eta)
-        candidate.z = diffuse(model, candidate.z0, added, sigma_next)
-        return Step(i, sigma, candidate.z, z0_hat, x0_hat)
+    def estimate(z: Tensor, sigma: Tensor, measurement: Measurement) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        z0_hat = model.denoise(z, sigma)
+        return z0_hat, *correct(measurement.repeat(len(z) // images), z0_hat, sigma)
 
     for i, sigma, sigma_next in noise_levels(sigmas):
-        steps = [descend(candidate, i, sigma, sigma_next) for candidate in running]
-        running = thin_out(model, measurement, running, sigmas, sigma_next)
+        parts = [estimate(part, sigma, measurement) for part in z.split(images * chunk or len(z))]
+        *estimates, floors = zip(*parts, strict=True)
+        z0_hat, z0, x0_hat = (torch.cat(part) for part in estimates)
+        if floors[0] is not None and model.spread(sigma) < SETTLED:
+            measurement = replace(measurement, floor=floors[0][:images])
+        surprised = running.surprise + surprise(model, z0, z0_hat, sigma)
+        running = Candidates(running.source, predicted_noise(model, z, z0, sigma), z0, surprised)
+        running = thin_out(model, measurement, running, sigmas, sigma_next, FINALISTS if faithful else 1)
+        running = running.fork(candidates) if i + 1 == parted else running
+        added = mix_noise(running.noise, running.source.like(running.z0), eta)
+        z = diffuse(model, running.z0, temperature ** (1 / model.spread(sigma_next)) * added, sigma_next)
         if callback is not None:
-            callback(steps[0])
-    return running[0].z
+            callback(Step(i, sigma, z[:images], z0_hat[:images], x0_hat[:images]))
+    left = z.unflatten(0, (-1, images))
+    return left.mean(0) if faithful else left[0]

@@ -1,12 +1,12 @@
-"""Several ways down from noise, of which the likeliest arrives. What a picture shows is decided high up, for good.
+"""Several ways down from noise, of which the likeliest arrives. What a picture shows is decided half-way, for good.
 
-Each costs as much as a run of its own while it lasts. So two stay once the picture has its shapes, those that the
+High up, noise hides all that candidates could differ in: there one stands for them all. They part where a picture takes
+shape, and each costs as much as a run of its own while it lasts. So two stay once it has its shapes, those that the
 measurement had to correct least, which costs nothing to know; and one goes on to the details, by its likelihood.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,53 +16,63 @@ from ..operators.measurement import Measurement
 from .latent import LatentModel, NoiseSource
 from .likeliest import telling_levels, unlikelihood
 
-SETTLED, DECIDED = 0.6, 0.25
-"""Spreads, of sigma 0.75 and 0.26, below which a picture has its shapes, and nothing but details to come."""
+PARTED, SETTLED, DECIDED = 1.0, 0.6, 0.25
+"""Spreads, of sigma 2.5, 0.75 and 0.26, below which pictures differ, have their shapes, and lack only details."""
 
 FINALISTS = 2
 
 
-@dataclass
-class Candidate:
-    """One way down, with noise of its own."""
+@dataclass(frozen=True)
+class Candidates:
+    """n ways down for each of B images, as one batch: the images' first candidates, then their second, and so on.
 
-    noise: NoiseSource
-    z: Tensor
-    """(B, c, h, w), at the noise level that has been reached."""
+    source: noise, each candidate's own.
+    noise: what each was last seen under, (n B, c, h, w), of unit variance.
+    z0: what each was made of.
+    surprise: (n B,), how far the measurement had to move what the denoiser expected, in nats per unit of log sigma,
+        added up.
+    """
+
+    source: NoiseSource
+    noise: Tensor
     z0: Tensor
-    """What it was made of."""
     surprise: Tensor
-    """(B,): how far the measurement had to move what the denoiser expected, in nats per unit of log sigma, added up."""
 
-    @classmethod
-    def at(cls, centre: Tensor, start: Tensor) -> Candidate:
-        """From around centre, with noise start."""
-        return cls(NoiseSource(start), centre + start, centre, start.new_zeros(len(start)))
+    def take(self, index: Tensor) -> Candidates:
+        """Those at index."""
+        return Candidates(self.source.take(index.tolist()), self.noise[index], self.z0[index], self.surprise[index])
+
+    def fork(self, count: int) -> Candidates:
+        """Each, and then count - 1 others of the same z0 under other noise."""
+        source = self.source.fork(count)
+        z0 = self.z0.repeat(count, *[1] * (self.z0.ndim - 1))
+        noise = torch.cat([self.noise, source.like(z0)[len(self.z0) :]])
+        return Candidates(source, noise, z0, self.surprise.repeat(count))
 
 
-def starts(z: Tensor, sigma: Tensor, candidates: int) -> list[Tensor]:
-    """z itself, and other noise at the same level that z alone determines."""
-    others = NoiseSource(-z)
-    return [z, *(sigma * others.like(z) for _ in range(candidates - 1))]
+def parting(model: LatentModel, sigmas: Tensor) -> int:
+    """Index of the noise level (of sigmas) from which on there is more than one."""
+    return int((model.spread(sigmas[:-1]) >= PARTED).sum().clamp(max=len(sigmas) - 2))
 
 
-def thin_out(model: LatentModel, measurement: Measurement, running: Sequence[Candidate], sigmas: Tensor,
-             sigma: Tensor) -> list[Candidate]:
-    """Those that go on at noise level sigma, of sigmas: all, the FINALISTS least surprised, or the likeliest."""
-    running, spread = list(running), model.spread(sigma)
-    if spread < SETTLED and len(running) > FINALISTS:
-        running = least(running, [candidate.surprise for candidate in running], FINALISTS)
-    if spread < DECIDED and len(running) > 1:
+def thin_out(
+    model: LatentModel, measurement: Measurement, running: Candidates, sigmas: Tensor, sigma: Tensor, arrive: int = 1
+) -> Candidates:
+    """Those that go on at noise level sigma, of sigmas: all, the FINALISTS least surprised, the likeliest to arrive."""
+    images, spread = len(measurement.y), model.spread(sigma)
+    if spread < SETTLED and len(running.z0) > FINALISTS * images:
+        running = running.take(least(running.surprise.view(-1, images), FINALISTS))
+    if spread < DECIDED and len(running.z0) > arrive * images:
         levels = telling_levels(model, sigmas)
-        noise = torch.stack([running[0].noise.like(running[0].z) for _ in levels])
-        running = least(running, [unlikelihood(model, measurement, c.z0, levels, noise) for c in running], 1)
+        source = running.source.take(range(images))  # the same noise for all that are compared
+        noise = torch.stack([source.like(running.z0[:images]) for _ in levels])
+        costs = [unlikelihood(model, measurement, z0, levels, noise) for z0 in running.z0.split(images)]
+        running = running.take(least(torch.stack(costs), arrive))
     return running
 
 
-def least(running: Sequence[Candidate], costs: Sequence[Tensor], count: int) -> list[Candidate]:
-    """Each sample's `count` candidates of least cost, the best first; the noise is that of the first ones."""
-    order = torch.stack(list(costs)).nan_to_num(nan=torch.inf).argsort(0)[:count]
-    sample = torch.arange(order.shape[1], device=order.device)
-    z, z0, surprise = (torch.stack([getattr(c, name) for c in running]) for name in ("z", "z0", "surprise"))
-    return [Candidate(c.noise, z[i, sample], z0[i, sample], surprise[i, sample])
-            for c, i in zip(running, order, strict=False)]
+def least(costs: Tensor, count: int) -> Tensor:
+    """Where each image's `count` candidates of least cost (n, B) stand in the batch, its best first: (count B,)."""
+    images = costs.shape[1]
+    order = costs.nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)[:count]
+    return (order * images + torch.arange(images, device=order.device)).flatten()

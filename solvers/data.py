@@ -17,14 +17,20 @@ def noise_std(measurement: Measurement) -> float:
     return max(measurement.sigma_y, SIGMA_FLOOR)
 
 
+def effective_std(measurement: Measurement) -> Tensor:
+    """What y is off from the best picture that can be drawn: its noise and the floor, (B,)."""
+    floor = measurement.y.new_zeros(len(measurement.y)) if measurement.floor is None else measurement.floor
+    return floor.square().add(noise_std(measurement) ** 2).sqrt()
+
+
 def noise_cutoff(measurement: Measurement) -> float:
     """Relative singular value below which a measured component drowns in noise and is left to the prior."""
     return max(1e-3, 2 * measurement.sigma_y)
 
 
 def trust(model: LatentModel, measurement: Measurement, sigma: Tensor, c: float) -> Tensor:
-    """How far to trust y against z0_hat: the variance of its error by that of the noise in y, times c^2."""
-    return (c * model.spread(sigma) / noise_std(measurement)) ** 2
+    """How far to trust y against z0_hat: the variance of its error by that of what y is off, times c^2; (B,)."""
+    return (c * model.spread(sigma) / effective_std(measurement)) ** 2
 
 
 def excess(residual: Tensor, measurement: Measurement) -> Tensor:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .anneal import anneal
+from .anneal import Corrected, anneal
 from .candidates import SETTLED
 from .data import trust
-from .latent import Callback, LatentModel
+from .latent import Callback, LatentModel, per_sample
 from .linearised import Linearised, most_likely_move
 
 
@@ -40,6 +40,8 @@ def glued_map(
     temperature: float = 0.8,
     candidates: int = 4,
     iterations: int = 4,
+    chunk: int = 0,
+    faithful: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y) where A is linear.
@@ -47,28 +49,31 @@ def glued_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest arrives; see `thin_out`.
+    candidates: ways down, of which the likeliest arrives; see `candidates.py`.
+    chunk: so many of them go through the networks together, 0: all; less memory, the same result.
+    faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
     iterations: of conjugate gradients, where they run; each costs a decoding and a back-propagation through the
         decoder. 0 takes the best multiple of the gluing move.
     """
 
-    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
         t = trust(model, measurement, sigma, c)
         if measurement.operator.linear and model.spread(sigma) >= SETTLED:
-            x0_hat = model.decode(z0_hat)
-            return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat
+            x0_hat = model.guide.decode(z0_hat)
+            return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat, None
         h = Linearised(model, measurement, z0_hat)
-        return z0_hat + most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations), h.x0
+        move, _ = most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations)
+        return z0_hat + move, h.x0, None
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)
 
 
 def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Tensor) -> Tensor | None:
     """E(x') - E(x0) for the image x' next to x0 (B, C, H, W) that fits y; None where A is not linear and has no x'.
 
-    t: variance of x0's error by that of the measurement's noise.
+    t: variance of x0's error by that of the measurement's noise, (B,).
     """
     if not measurement.operator.linear:
         return None
     encode = model.guide.encode
-    return encode(measurement.operator.prox(x0, measurement.y, t)) - encode(x0)
+    return encode(measurement.operator.prox(x0, measurement.y, per_sample(t, x0))) - encode(x0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -116,6 +116,26 @@ class NoiseSource:
 
     def __init__(self, z: Tensor) -> None:
         self.generators = [torch.Generator().manual_seed(sign_hash(sample)) for sample in z]
+
+    @classmethod
+    def of(cls, generators: Iterable[torch.Generator]) -> NoiseSource:
+        """A source that draws each sample by one of these."""
+        source = cls(torch.empty(0))
+        source.generators = list(generators)
+        return source
+
+    def take(self, index: Sequence[int]) -> NoiseSource:
+        """That of the samples at index."""
+        return self.of(self.generators[i] for i in index)
+
+    def fork(self, count: int) -> NoiseSource:
+        """For count times as many samples: first its own, then others that its own generators seed."""
+
+        def child(parent: torch.Generator) -> torch.Generator:
+            return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=parent)))
+
+        others = [child(parent) for _ in range(count - 1) for parent in self.generators]
+        return self.of(self.generators + others)
 
     def like(self, x: Tensor) -> Tensor:
         """Noise of the shape, dtype and device of x (B, ...)."""

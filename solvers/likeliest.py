@@ -10,8 +10,8 @@ restoration is one that the prior knows: five fingers, not six. What the measure
 
     -log p(y | z0) = m/2 log || y - A D(z0) ||^2
 
-for m values with noise of one unknown level: sigma_y with what the autoencoder cannot show. A residual below sigma_y is
-as good as one that equals it.
+for m values with noise of one unknown level: sigma_y with what the autoencoder cannot show. A residual below what is
+known of it is as good as one that equals it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from .data import effective_std
 from .latent import LatentModel, diffuse, rms
 
 TELLING = (0.28, 0.84)
@@ -29,9 +30,6 @@ WIDTH = 1.67
 """Of that range, in log sigma."""
 
 PROBES = 4
-
-LEAST_RESIDUAL = 1e-4
-"""Root mean square, in [-1, 1] pixel units, below which no residual counts as better."""
 
 
 def surprise(model: LatentModel, z0: Tensor, z0_hat: Tensor, sigma: Tensor) -> Tensor:
@@ -51,14 +49,15 @@ def unlikelihood(model: LatentModel, measurement: Measurement, z0: Tensor, level
     for n, sigma in zip(noise, levels, strict=True):
         expected = model.denoise(diffuse(model, z0, n, sigma), sigma)
         prior += WIDTH / len(levels) * surprise(model, z0, expected, sigma)
-    residual = measurement.rms_residual(model.decode(z0)).clamp_min(max(measurement.sigma_y, LEAST_RESIDUAL))
+    residual = torch.maximum(measurement.rms_residual(model.decode(z0)), effective_std(measurement))
     return (prior + measurement.operator.num_measurements * residual.log()).nan_to_num(nan=torch.inf)
 
 
 def telling_levels(model: LatentModel, sigmas: Tensor) -> Tensor:
-    """At most PROBES of sigmas, evenly from the telling ones; from all above zero where none is."""
+    """At most PROBES of sigmas, from amid the telling ones; from all above zero where none is."""
     low, high = TELLING
     spread = model.spread(sigmas)
     telling = sigmas[(spread > low) & (spread < high)]
     pool = telling if len(telling) else sigmas[sigmas > 0]
-    return pool[torch.linspace(0, len(pool) - 1, min(PROBES, len(pool))).round().long()]
+    count = min(PROBES, len(pool))
+    return pool[((torch.arange(count) + 0.5) * len(pool) / count).long()]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .anneal import anneal
+from .anneal import Corrected, anneal
 from .data import trust
 from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
@@ -33,6 +33,8 @@ def local_map(
     temperature: float = 0.8,
     candidates: int = 1,
     iterations: int = 5,
+    chunk: int = 0,
+    faithful: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y) where A is linear.
@@ -40,12 +42,15 @@ def local_map(
     c: r in units of the spread of a standard normal latent; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest arrives; see `thin_out`.
+    candidates: ways down, of which the likeliest arrives; see `candidates.py`.
+    chunk: so many of them go through the networks together, 0: all; less memory, the same result.
+    faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
 
-    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
         h = Linearised(model, measurement, z0_hat)
-        return z0_hat + most_likely_move(h, None, trust(model, measurement, sigma, c), iterations), h.x0
+        move, _ = most_likely_move(h, None, trust(model, measurement, sigma, c), iterations)
+        return z0_hat + move, h.x0, None
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .anneal import anneal
+from .anneal import Corrected, anneal
 from .data import trust
 from .glued_map import gluing_move
 from .latent import Callback, LatentModel
@@ -40,6 +40,8 @@ def proximal_gluing(
     eta: float = 1.0,
     temperature: float = 0.8,
     candidates: int = 4,
+    chunk: int = 0,
+    faithful: bool = False,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y).
@@ -47,11 +49,13 @@ def proximal_gluing(
     c: trust in the measurement against the denoiser; 1 is exact for a Gaussian prior, more fits closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
-    candidates: starts, of which the likeliest arrives; see `thin_out`.
+    candidates: ways down, of which the likeliest arrives; see `candidates.py`.
+    chunk: so many of them go through the networks together, 0: all; less memory, the same result.
+    faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
     """
 
-    def correct(z0_hat: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
         x0_hat = model.decode(z0_hat)
-        return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat
+        return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat, None
 
-    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, callback)
+    return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

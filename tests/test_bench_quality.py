@@ -132,7 +132,7 @@ def test_tasks_scale_with_the_image(name: str, size: int) -> None:
 
 def test_only_gradients_through_the_denoiser_count_as_its_backward_passes() -> None:
     passes = Passes()
-    model = counted(LatentModel(lambda z, sigma: 2 * z, lambda x: x, lambda z: z), passes, lambda: None)
+    model = counted(LatentModel(lambda z, sigma: 2 * z, lambda x: x, lambda z: z), passes, 1, lambda: None)
     z = torch.ones(1, 1, 2, 2, requires_grad=True)
     z0_hat = model.denoise(z, torch.tensor(1.0))
     torch.autograd.grad(model.decode(z0_hat).sum(), z0_hat, retain_graph=True)  # stops before the denoiser
@@ -154,7 +154,7 @@ def test_a_draft_is_counted_apart_and_goes_to_the_methods_that_take_one() -> Non
 
     for takes_draft in (True, False):
         method = metered(Method(solve, "", takes_draft=takes_draft), {}, cost, lambda: None)
-        assert drafted(method, draft).solve(model, None, None, None) == 3
+        assert drafted(method, draft).solve(model, None, torch.zeros(1, 1), None) == 3
     assert (cost.passes.decoder, cost.passes.encoder, cost.passes.draft) == (1 + 2, 1, 2)
 
 

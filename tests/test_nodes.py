@@ -173,6 +173,13 @@ def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
     assert torch.equal(restore(prior, **settings, candidates=other), named) == (own is None)
 
 
+def test_a_faithful_result_is_another_where_there_are_candidates(prior):
+    settings = dict(measurement=measure(photo()), scheduler="auto", steps=3)
+    for method, alike in (("Proximal gluing", False), ("LDPS", True)):
+        faithful = restore(prior, **settings, method=method, result="faithful")
+        assert torch.equal(restore(prior, **settings, method=method, result="perceptual"), faithful) == alike
+
+
 @pytest.mark.parametrize(
     ("message", "break_it"),
     [
@@ -189,6 +196,7 @@ def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
         ("channel", lambda p: restore(p, measure(photo()[..., :1]))),
         ("steps: 0 is out of range", lambda p: restore(p, measure(photo()), steps=0)),
         ("candidates: -1 is out of range", lambda p: restore(p, measure(photo()), candidates=-1)),
+        ("result: 'magic' is not one of", lambda p: restore(p, measure(photo()), result="magic")),
         ("method: 'magic' is not one of", lambda p: restore(p, measure(photo()), method="magic")),
         ("scheduler: 'magic' is not one of", lambda p: restore(p, measure(photo()), scheduler="magic")),
         ("negative: nothing is connected", lambda p: restore(p, measure(photo()), cfg=4.0)),

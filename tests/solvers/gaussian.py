@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from psld.operators import GaussianBlur, LinearOperator
+from psld.operators import GaussianBlur, InpaintMask, LinearOperator
 from psld.operators.measurement import Measurement
 from psld.solvers import LatentModel
 from torch import Tensor
@@ -26,21 +26,25 @@ class GaussianCase:
     """A measurement of one draw from the prior, and the posterior N(mean, covariance) of its latent.
 
     decoder: (pixels, latents) with orthonormal columns, so that E = D^T is exact.
+    floor: standard deviation of what the image has in each direction that the decoder cannot draw.
     """
 
     operator: LinearOperator
     decoder: Tensor
     covariance: Tensor
     sigma_y: float
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         d = len(self.covariance)
         images = self.decoder.T.reshape(d, *self.operator.image_shape)
         self.H = self.operator.restrict(self.operator(images)).flatten(1).T
         truth = torch.linalg.cholesky(self.covariance) @ randn(d, seed=3)
-        self.y = self.H @ truth + self.sigma_y * randn(len(self.H), seed=4)
+        complement = torch.eye(len(self.decoder)).double() - self.decoder @ self.decoder.T
+        undrawn = self.floor * dense(self.operator) @ complement
+        self.y = self.H @ truth + undrawn @ randn(len(self.decoder), seed=5) + self.sigma_y * randn(len(self.H), seed=4)
         gain = self.covariance @ self.H.T
-        noise = self.sigma_y**2 * torch.eye(len(self.H), dtype=gain.dtype)
+        noise = self.sigma_y**2 * torch.eye(len(self.H), dtype=gain.dtype) + undrawn @ undrawn.T
         gain = torch.linalg.solve(self.H @ gain + noise, gain.T).T
         self.mean = gain @ self.y
         self.posterior_covariance = self.covariance - gain @ self.H @ self.covariance
@@ -86,6 +90,13 @@ def correlated_case(sigma_y: float = 0.5) -> GaussianCase:
     decoder, _ = torch.linalg.qr(randn(64, 12, seed=1))
     factor = randn(12, 12, seed=2) / 3
     return GaussianCase(BLUR, decoder, factor @ factor.T + 0.3 * torch.eye(12, dtype=factor.dtype), sigma_y)
+
+
+def undrawable_case(floor: float) -> GaussianCase:
+    """Three quarters of the pixels of an image, of which the decoder draws six directions of 64."""
+    decoder, _ = torch.linalg.qr(randn(64, 6, seed=1))
+    kept = (randn(1, 8, 8, seed=2) < 0.7).double()
+    return GaussianCase(InpaintMask((1, 8, 8), kept), decoder, torch.eye(6, dtype=torch.float64), 0.1, floor)
 
 
 def dense(operator: LinearOperator) -> Tensor:

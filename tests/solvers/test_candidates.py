@@ -9,8 +9,8 @@ import pytest
 import torch
 from psld.operators import InpaintMask
 from psld.operators.measurement import Measurement
-from psld.solvers import LatentModel, glued_map, local_map, proximal_gluing
-from psld.solvers.candidates import Candidate, least, thin_out
+from psld.solvers import LatentModel, NoiseSource, glued_map, local_map, proximal_gluing
+from psld.solvers.candidates import Candidates, least, thin_out
 from psld.solvers.likeliest import telling_levels, unlikelihood
 from psld.tests.solvers.gaussian import levels, randn
 from torch import Tensor
@@ -80,24 +80,32 @@ def test_a_candidate_that_overflowed_does_not_go_on():
     likely = torch.ones(2, 1, 1, 16).double()
     spoilt = torch.full_like(likely, torch.nan)
     assert cost(spoilt, measure(2)).isinf().all() and cost(likely, measure(2)).isfinite().all()
-    running = [Candidate.at(z, 0 * likely) for z in (spoilt, likely)]
-    running[0].surprise = running[0].surprise * torch.nan
-    assert torch.equal(least(running, [c.surprise for c in running], 1)[0].z, likely)
+    assert least(torch.tensor([[torch.nan], [3.0]]), 1).tolist() == [1]
 
 
-def test_the_least_cost_goes_first_for_each_sample():
-    zs = [torch.full((2, 1, 1, 1), float(i)) for i in range(3)]
-    running = [Candidate.at(z, torch.zeros_like(z)) for z in zs]
-    costs = [torch.tensor([3.0, 1.0]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0])]
-    first, second = least(running, costs, 2)
-    assert first.z.flatten().tolist() == [1, 0] and second.z.flatten().tolist() == [2, 1]
+def candidates(count: int, images: int = 2) -> Candidates:
+    z = randn(count * images, 1, 1, 16, seed=0)
+    return Candidates(NoiseSource(z), z, 1 + z / 10, torch.zeros(count * images).double())
+
+
+def test_the_least_cost_goes_first_for_each_image():
+    costs = torch.tensor([[3.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
+    running = candidates(3).take(least(costs, 2))
+    first_of_second, second_of_first = candidates(3).z0[2], candidates(3).z0[1]
+    assert torch.equal(running.z0[0], first_of_second) and torch.equal(running.z0[1], second_of_first)
+
+
+def test_a_fork_keeps_the_first_and_gives_the_others_noise_of_their_own():
+    one, three = candidates(1), candidates(1).fork(3)
+    assert torch.equal(three.noise[:2], one.noise) and torch.equal(three.z0, one.z0.repeat(3, 1, 1, 1))
+    drawn = three.source.like(three.z0)
+    assert torch.corrcoef(drawn.flatten(1)).fill_diagonal_(0).abs().max() < 0.8
 
 
 @pytest.mark.parametrize(("sigma", "left"), [(1.0, 5), (0.7, 2), (0.3, 2), (0.2, 1)])
 def test_many_start_two_settle_one_arrives(sigma, left):
-    z = torch.ones(2, 1, 1, 16).double()
-    running = [Candidate.at(z + i / 10, randn(2, 1, 1, 16, seed=i)) for i in range(5)]
-    assert len(thin_out(MODEL, measure(2), running, SIGMAS, torch.tensor(sigma).double())) == left
+    running = thin_out(MODEL, measure(2), candidates(5), SIGMAS, torch.tensor(sigma).double())
+    assert len(running.z0) == 2 * left
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20, 200])

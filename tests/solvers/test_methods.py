@@ -56,6 +56,20 @@ def test_a_batch_equals_its_single_runs(name):
         torch.testing.assert_close(solve(MODEL, single, start()[i, None], SIGMAS), batch[i, None])
 
 
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if "chunk" in method.parameters])
+def test_candidates_run_together_or_apart_with_the_same_result(name):
+    measurement, sizes = measure(SMOOTH), []
+    model = replace(MODEL, denoise=lambda z, sigma: (sizes.append(len(z)), denoise(z, sigma))[1])
+
+    def solve(chunk: int) -> tuple[Tensor, int]:
+        sizes.clear()
+        return METHODS[name].solve(model, measurement, start(), SIGMAS, candidates=4, chunk=chunk), max(sizes)
+
+    together, apart = solve(chunk=0), solve(chunk=1)
+    torch.testing.assert_close(together[0], apart[0])
+    assert (together[1], apart[1], solve(chunk=3)[1]) == (12, 3, 9)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_flow_model_of_the_same_prior_gives_the_same_image(name):
     """z = (1 - s) z0 + s noise is the variance-exploding z at sigma = s / (1 - s), scaled."""
@@ -163,7 +177,7 @@ def test_a_draft_says_where_to_go_and_the_decoder_where_one_is():
 def test_parameters_are_read_off_the_solver():
     assert METHODS["PSLD"].parameters == {"gamma": 0.1, "omega": 1.0}
     assert list(METHODS["LDPS"].parameters) == ["omega"]
-    assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta", "temperature", "candidates"]
+    assert list(METHODS["Proximal gluing"].parameters) == ["c", "eta", "temperature", "candidates", "chunk", "faithful"]
 
 
 @pytest.mark.parametrize(
