@@ -3,10 +3,10 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import consistency, loading, measurement, metrics, operators, photo, sampling
-from .guard import checked
+from .guard import guarded
 
 GROUPS = (operators, measurement, consistency, photo, sampling, loading, metrics)
-NODES = [checked(node) for group in GROUPS for node in group.NODES]
+NODES = [guarded(node) for group in GROUPS for node in group.NODES]
 
 
 class PSLDExtension(ComfyExtension):

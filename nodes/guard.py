@@ -1,4 +1,4 @@
-"""Checks what a node is given against its own schema, before the node sees it.
+"""What every node of the pack has around it: its inputs are checked against its schema, and Cancel reaches its loops.
 
 The server checks the widgets that a person fills in, but not what comes over a link, and lets NaN pass.
 """
@@ -12,11 +12,13 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..operators.fit import Fit
 from ..operators.measurement import Measurement
+from ..operators.polling import stoppable
 from ..runtime.sampler import Report
 
 
@@ -49,8 +51,8 @@ SOCKETS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # type -> what it is 
 }
 
 
-def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The same node, whose `execute` refuses with a ValueError what its schema does not allow."""
+def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The same node, whose `execute` refuses with a ValueError what its schema does not allow, and can be cancelled."""
     execute = node.execute.__func__
     parameters = inspect.signature(execute).parameters
     names = [name for name in parameters if name != "cls"]
@@ -60,16 +62,17 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         return {known.id: known for known in node.define_schema().inputs}
 
     @functools.wraps(execute)
-    def guarded(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:
+    def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         for name, known in inputs().items():
             if name in given:
                 check(known, given[name])
             elif not known.optional and (name not in parameters or parameters[name].default is inspect.Parameter.empty):
                 check(known, None)
-        return execute(cls, *args, **kwargs)
+        with stoppable(throw_exception_if_processing_interrupted):
+            return execute(cls, *args, **kwargs)
 
-    node.execute = classmethod(guarded)
+    node.execute = classmethod(run)
     return node
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .polling import poll
+
 LinearMap = Callable[[Tensor], Tensor]
 MAX_ITERATIONS = 2000
 CACHED = 2**21  # values of a vector that a CPU's cache holds beside a few more
@@ -51,6 +53,7 @@ def conjugate_gradients(b: Tensor, gram: LinearMap, t: Tensor, tolerance: float)
     rr = _dot(r, r)
     stop = tolerance**2 * rr
     for _ in range(MAX_ITERATIONS):
+        poll()
         active = rr > stop
         if not active.any():
             break

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .measurement import Measurement
+from .polling import poll
 
 RANGE, ITERATIONS = (1e-4, 1e9), 20
 """Of the prox parameter t, halved in its logarithm: its last interval is 3e-5 of t."""
@@ -27,6 +28,7 @@ def fit_to_noise_level(measurement: Measurement, x: Tensor) -> Tensor:
     if fits.all():
         return x
     for _ in range(ITERATIONS):
+        poll()
         middle = (low + high) / 2
         closer = _fits(measurement, _prox(measurement, x, middle))
         low, high = torch.where(closer, low, middle), torch.where(closer, middle, high)

@@ -16,6 +16,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from ..operators.polling import stoppable
 from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, Step
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
@@ -76,7 +77,8 @@ def posterior_sampler(
 
         vae_patcher = guide_patcher if guide is vae else vae.patcher
         keep_loaded(guider, {vae_patcher: vae, guide_patcher: guide}, x, solver)
-        with gradients(solver, guider, guide_patcher):
+        cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
+        with gradients(solver, guider, guide_patcher), cancel:
             device = x.device
             own_inpainting_inputs(model, extra_args, device)
             codec = Codec(vae, vae_patcher.model, guider.inner_model)
