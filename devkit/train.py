@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     run = importlib.import_module("psld.training.run")
     given, start = (Path(name) if name else None for name in (args.autoencoder, args.start_from))
-    prior = run.train(Path(args.data), Path(args.out), args.minutes, args.size, args.factor, args.stop_after,
-                      args.credit, given, start, args.copies)
+    prior = run.train(Path(args.data), Path(args.out), args.minutes, args.size, factor=args.factor, given=given,
+                      start=start, copies=args.copies, credit=args.credit, stop_after=args.stop_after)
     print(f"Prior: {prior}" if prior.exists() else "Stopped in the first stage; the same command goes on.")
 
 

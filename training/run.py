@@ -75,17 +75,17 @@ class Job:
         return data.squares(data.read_photos(self.source, split)[:count], self.size).to(self.device)
 
 
-def train(source: Path, out: Path, minutes: float, size: int = 64, factor: int = 4, stop_after: float | None = None,
-          credit: str | None = None, given: Path | None = None, start: Path | None = None,
-          copies: int | None = None) -> Path:
+def train(source: Path, out: Path, minutes: float, size: int = 64, *, factor: int = 4, given: Path | None = None,
+          start: Path | None = None, copies: int | None = None, credit: str | None = None,
+          stop_after: float | None = None) -> Path:
     """Trains for `minutes` in all, over all calls with this folder; returns the exported prior.
 
-    factor: side of a picture by side of its latent, 4 or 8, of the first stage that is trained.
-    stop_after: minutes after which this call saves and returns, to be called again.
-    credit: whose photos they are, for the metadata of the prior (default: the name of the file).
-    given: a first stage that is used as it is, as `finished.read_first_stage` reads it; or
+    factor: side of a picture by side of its latent, 4 or 8, of the first stage that is trained; unless there is
+    given: one that is used as it is, as `finished.read_first_stage` reads it; or
     start: a prior to go on with, its first stage and its U-Net, where the folder is new.
     copies: how often a photo is encoded, moved and mirrored (default: 8 on a GPU, else 2).
+    credit: whose photos they are, for the metadata of the prior (default: the name of the file).
+    stop_after: minutes after which this call saves and returns, to be called again.
     """
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
