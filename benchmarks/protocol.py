@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     images = read_images(Path(args.images) if args.images else None, args.size, args.limit)
     setting = {"prior": prior.name, "pixels": args.size, "scheduler": prior.scheduler}
     if args.draft:
-        if not Path(args.draft).is_file():
+        if not Path(args.draft).exists():
             raise DevError(f"--draft: {args.draft} does not exist; make one by `dev.py train --draft-of`.")
         setting["draft"] = Path(args.draft).name
         prior = replace(prior, draft=load_draft(Path(args.draft)))

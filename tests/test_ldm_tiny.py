@@ -7,7 +7,7 @@ import comfy.taesd.taesd
 import pytest
 import torch
 from psld.runtime.ldm import load_ldm
-from psld.runtime.ldm.tiny import TinyAutoencoder
+from psld.runtime.ldm.tiny import TinyAutoencoder, tiny_config
 from psld.tests.ldm import SMALL, STAGE, change, photo, sample, save, small_weights
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -66,6 +66,17 @@ def test_without_pooling_it_is_comfyuis_own():
     x, z = torch.rand(1, 3, 32, 32) * 2 - 1, torch.randn(1, 4, 4, 4)
     torch.testing.assert_close(ours.encode(x), theirs.encode(x))
     torch.testing.assert_close(ours.decode(z), theirs.decode(z))
+
+
+@pytest.mark.parametrize("keywords", [
+    {"embed_dim": 32, "width": 64, "pooled": True, "halvings": 3, "blocks": 3},
+    {"embed_dim": 4, "width": 8, "pooled": False, "halvings": 2, "blocks": 2},
+])  # fmt: skip
+def test_the_architecture_is_read_off_the_weights(keywords):
+    weights = TinyAutoencoder(**keywords).state_dict()
+    assert tiny_config(weights) == keywords
+    z = TinyAutoencoder(**keywords).encode(torch.zeros(1, 3, 32, 32))
+    assert z.shape == (1, keywords["embed_dim"], *2 * (32 >> keywords["halvings"],))
 
 
 @pytest.mark.parametrize(("lost", "message"), [

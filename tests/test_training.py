@@ -128,7 +128,7 @@ def test_a_draft_learns_to_answer_like_the_autoencoder(photos):
     with torch.inference_mode():
         model, vae = load_ldm(PRIORS / "hands64.safetensors")
     torch.manual_seed(0)
-    network = draft.Draft(channels=4, factor=4)
+    network = draft.draft_of(vae)
     images = data.squares(data.read_photos(photos, "train"), 64)
     loss = draft.DraftLoss(network, Codec(vae, vae.first_stage_model, model.model), images, seed=0)
     training = loop.Training(network, draft.LEARNING_RATE, draft.DECAY)
@@ -278,6 +278,7 @@ def test_a_prior_in_the_latents_of_a_given_autoencoder_is_trained_and_gone_on_wi
     assert (longer.unet["out.0.bias"] - 1).abs().max() < 0.1
     assert not torch.equal(longer.unet["out.2.weight"], start.unet["out.2.weight"])
     assert evaluate.image_size(trained) == 64
+    torch.testing.assert_close(draft.load_draft(given).encode(x), network.encode(x))
 
 
 def test_a_given_autoencoder_needs_both_halves(tmp_path):

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from ..devkit.perceptual import inception_features, lpips_network
 from ..runtime.ldm import load_ldm
-from ..runtime.ldm.tiny import FACTOR as TINY_FACTOR
 from . import data
 from .metrics import fid, kid, reconstruction_metrics
 from .samples import sample, sheet
@@ -57,8 +56,8 @@ def image_size(weights: Path) -> int:
         with safe_open(weights, "pt") as file:
             metadata = file.metadata() or {}
         unet, first_stage = (json.loads(metadata[key]) for key in ("unet_config", "first_stage_config"))
-        tiny = "ddconfig" not in first_stage
-        return unet["image_size"] * (TINY_FACTOR if tiny else 2 ** (len(first_stage["ddconfig"]["ch_mult"]) - 1))
+        kl = first_stage.get("ddconfig")
+        return unet["image_size"] << (len(kl["ch_mult"]) - 1 if kl else first_stage["halvings"])
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"--evaluate: {weights} is no prior that this tool has exported ({error}).") from error
 

@@ -57,16 +57,21 @@ def read_first_stage(path: Path, device: torch.device) -> FirstStage:
 
 
 def from_folder(folder: Path, device: torch.device) -> FirstStage:
-    files = {half: [file for file in sorted(folder.glob(f"*{half}.*")) if file.suffix in SUFFIXES] for half in HALVES}
-    if missing := [half for half in HALVES if len(files[half]) != 1]:
-        raise ValueError(f"--autoencoder: {folder} holds {len(files[missing[0]])} files called *{missing[0]}"
-                         f"{' or .'.join(SUFFIXES)}; give a folder with one encoder and one decoder.")
-    weights = {f"{half}.{key}": value for half in HALVES for key, value in read_weights(files[half][0])[0].items()}
-    name = files["encoder"][0].stem.removesuffix("encoder").strip("_-") or folder.name
+    weights, name = read_halves(folder)
     notes = {"first_stage": f"{name}, of the TAESD family by O. Boer Bohan (github madebyollin/taesd)"}
     if (licence := folder / "LICENSE").is_file():
         notes["first_stage_license"] = licence.read_text()
     return made(weights, notes, device)
+
+
+def read_halves(folder: Path) -> tuple[dict[str, Tensor], str]:
+    """Weights of an encoder and a decoder of the TAESD family, and what they are called."""
+    files = {half: [file for file in sorted(folder.glob(f"*{half}.*")) if file.suffix in SUFFIXES] for half in HALVES}
+    if missing := [half for half in HALVES if len(files[half]) != 1]:
+        raise ValueError(f"{folder} holds {len(files[missing[0]])} files called *{missing[0]}"
+                         f"{' or .'.join(SUFFIXES)}; give a folder with one encoder and one decoder.")
+    weights = {f"{half}.{key}": value for half in HALVES for key, value in read_weights(files[half][0])[0].items()}
+    return weights, files["encoder"][0].stem.removesuffix("encoder").strip("_-") or folder.name
 
 
 def from_prior(file: Path, device: torch.device) -> FirstStage:

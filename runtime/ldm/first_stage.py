@@ -13,7 +13,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL, EmptyRegularizer
 from torch import nn
 
 from .architecture import StateDict, check_weights
-from .tiny import FACTOR, TinyAutoencoder
+from .tiny import TinyAutoencoder
 
 
 class VectorQuantizer(nn.Module):
@@ -91,10 +91,11 @@ def load_tiny(weights: StateDict, config: dict[str, Any]) -> comfy.sd.VAE:
     model = TinyAutoencoder(**config)
     model.load_state_dict(weights)
     replace_first_stage(vae, model.to(dtype).eval())
+    factor = vae.downscale_ratio = vae.upscale_ratio = 2 ** config["halvings"]
     values = 5 * config["width"]  # a pixel; on a CPU 4.2 were measured
     size = comfy.model_management.dtype_size
     vae.memory_used_encode = lambda shape, dtype: values * shape[2] * shape[3] * size(dtype)
-    vae.memory_used_decode = lambda shape, dtype: values * FACTOR**2 * shape[2] * shape[3] * size(dtype)
+    vae.memory_used_decode = lambda shape, dtype: values * factor**2 * shape[2] * shape[3] * size(dtype)
     return vae
 
 
