@@ -71,8 +71,7 @@ class FitToModel(io.ComfyNode):
         check_image(image)
         mask = mask_of(image, mask)
         fit = fit_of(mask, method, size, margin, *fits.least_multiple(spatial_factor(vae), factor))
-        fitted = fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous()
-        return io.NodeOutput(fitted, fit.apply(mask).masked_fill(fit.padding(), 1.0), fit)
+        return io.NodeOutput(*fitted(image, mask, fit), fit)
 
 
 class UndoFit(io.ComfyNode):
@@ -107,12 +106,10 @@ class UndoFit(io.ComfyNode):
                 f"photo: its batch and channels are {len(photo)} and {photo.shape[3]}, the restored image's "
                 f"{len(image)} and {image.shape[3]}; connect the photo that was restored."
             )
-        photos = photo.movedim(-1, 1).expand(len(image), -1, -1, -1)
         try:
-            whole = fit.undo(image.movedim(-1, 1), photos)
+            return io.NodeOutput(unfitted(image, photo, fit))
         except ValueError as error:
             raise ValueError(f"image: {error}; connect what was restored from the fitted image.") from error
-        return io.NodeOutput(whole.movedim(1, -1).contiguous())
 
 
 class FindLines(io.ComfyNode):
@@ -163,6 +160,18 @@ class FindLines(io.ComfyNode):
         check_choice("tone", tone, TONES)
         pixels = image.movedim(-1, 1).float().cpu()
         return io.NodeOutput(find_lines(pixels, tone, threshold, max_width, min_length, grow).float())
+
+
+def fitted(image: Tensor, mask: Tensor, fit: fits.Fit) -> tuple[Tensor, Tensor]:
+    """The window of a photo (IMAGE) and of its mask (B, H, W), in which padding is marked as to restore."""
+    window = fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous()
+    return window, fit.apply(mask).masked_fill(fit.padding(), 1.0)
+
+
+def unfitted(image: Tensor, photo: Tensor, fit: fits.Fit) -> Tensor:
+    """The photo (IMAGE) with its window replaced by the restored image, enlarged where that is; see `Fit.undo`."""
+    photos = photo.movedim(-1, 1).expand(len(image), -1, -1, -1)
+    return fit.undo(image.movedim(-1, 1), photos).movedim(1, -1).contiguous()
 
 
 def fit_of(mask: Tensor, method: str, size: int, margin: int, multiple: int, align: int) -> fits.Fit:
