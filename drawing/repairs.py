@@ -19,14 +19,15 @@ def graph(prior: str, repair: str) -> dict[str, Node]:
     if repair == "remove_scratches":
         mask, lines = ("lines", 0), {"lines": Node("PSLD_FindLines", {"image": photo, **LINES})}
     fit = {"method": "pad", "factor": 1.0, "size": size, "margin": size // 8}
+    painting = {"threshold": 0.04, "grow": 0}
     consistency = {"method": "exact", "rcond": 0.1, "error": 0.1}
     measurement = ("measure", 0)
     return {
         "photo": Node("LoadImage", {"image": sample(prior, PHOTO[repair])}),
         **lines,
         **prior_nodes(prior),
-        "fit": Node("PSLD_FitToModel", {"image": photo, "vae": vae(prior), "mask": mask, **fit}),
-        "operator": Node("PSLD_InpaintMask", {"mask": ("fit", 1)}),
+        "fit": Node("PSLD_FitToModel", {"image": photo, "vae": vae(prior), "mask": mask, **fit, **painting}),
+        "operator": Node("PSLD_InpaintMask", {"mask": ("fit", 1), **painting}),
         "measure": Node(
             "PSLD_MeasurementFromImage", {"image": ("fit", 0), "operator": ("operator", 0), "sigma": SIGMA}
         ),
@@ -35,7 +36,10 @@ def graph(prior: str, repair: str) -> dict[str, Node]:
         "consistent": Node(
             "PSLD_DataConsistency", {"image": ("sampler", 1), "measurement": measurement, **consistency}
         ),
-        "undo": Node("PSLD_UndoFit", {"image": ("consistent", 0), "photo": photo, "fit": ("fit", 2)}),
+        "undo": Node(
+            "PSLD_UndoFit",
+            {"image": ("consistent", 0), "photo": photo, "fit": ("fit", 2), "mask": mask, "feather": 0, **painting},
+        ),
         "save restored": Node(
             "SaveImage", {"images": ("undo", 0), "filename_prefix": f"psld/{prior}_{repair}_restored"}, "repaired"
         ),

@@ -6,8 +6,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..operators import LinearOperator, SpectralOperator
+from ..operators import InpaintMask, LinearOperator, SpectralOperator
+from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
+from .masks import for_images
 from .measurement import measured, picture
 from .types import CATEGORY, MeasurementIO, Operator, check_choice, image_from_pixels, linear, pixels_from_image
 
@@ -77,7 +79,7 @@ class ApplyOperator(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             pixels = pixels_from_image(image)
             if call == "forward":
-                A = operator(tuple(pixels.shape[1:]))
+                A = for_images(operator, len(pixels))(tuple(pixels.shape[1:]))
                 return io.NodeOutput(picture(Measurement(A(pixels), A, 0.0)))
             A, y = measured(operator, pixels)
             return io.NodeOutput(image_from_pixels(back(linear(A), y, call, rcond)))
@@ -121,28 +123,28 @@ class DataConsistency(io.ComfyNode):
     @classmethod
     def execute(cls, image, measurement, method, rcond, error) -> io.NodeOutput:
         check_choice("method", method, METHODS)
-        return io.NodeOutput(consistent(image, measurement, method, rcond, error))
+        A = linear(measurement.operator, "measurement")
+        x, y = pixels_from_image(image, dtype=precision(A)), measurement.y.to(precision(A))
+        if tuple(x.shape[1:]) != A.image_shape or len(y) not in (1, len(x)):
+            channels, height, width = A.image_shape
+            raise ValueError(
+                f"image: its batch, height, width and channels are {tuple(image.shape)}, but the measurement is of "
+                f"{(len(y), height, width, channels)}; connect the image that was restored from this measurement."
+            )
+        x, y = stay_grey(measurement, x), y.expand(len(x), *A.measurement_shape)
+        if method == "exact":
+            x = x + A.pinv(A.restrict(y - A(x)), rcond=rcond)
+        else:
+            x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)
+        return io.NodeOutput(image_from_pixels(x, *bounds(measurement)))
 
 
-def consistent(image: Tensor, measurement: Measurement, method: str, rcond: float, error: float = 0.1) -> Tensor:
-    """The image (IMAGE) nearest to the given one that fits the measurement; see the node's inputs.
-
-    ValueError, naming the input, for a non-linear operator and for an image of another size than was measured.
-    """
-    A = linear(measurement.operator, "measurement")
-    x, y = pixels_from_image(image, dtype=precision(A)), measurement.y.to(precision(A))
-    if tuple(x.shape[1:]) != A.image_shape or len(y) not in (1, len(x)):
-        channels, height, width = A.image_shape
-        raise ValueError(
-            f"image: its batch, height, width and channels are {tuple(image.shape)}, but the measurement is of "
-            f"{(len(y), height, width, channels)}; connect the image that was restored from this measurement."
-        )
-    y = y.expand(len(x), *A.measurement_shape)
-    if method == "exact":
-        x = x + A.pinv(A.restrict(y - A(x)), rcond=rcond)
-    else:
-        x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)
-    return image_from_pixels(x)
+def bounds(measurement: Measurement) -> tuple[float, float]:
+    """What an IMAGE is clipped to: [0, 1], and where pixels are known, what they have beyond it."""
+    if not isinstance(measurement.operator, InpaintMask):
+        return 0.0, 1.0
+    y = measurement.y
+    return min(0.0, float((y.min() + 1) / 2)), max(1.0, float((y.max() + 1) / 2))
 
 
 def back(A: LinearOperator, y: Tensor, call: str, rcond: float) -> Tensor:

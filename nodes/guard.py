@@ -27,7 +27,7 @@ def is_image(value: Any) -> bool:
 
 
 def is_mask(value: Any) -> bool:
-    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+    if not isinstance(value, Tensor) or value.is_complex() or not value.numel():
         return False
     one_channel = value.ndim == 4 and 1 in (value.shape[1], value.shape[3])
     return (value.ndim in (2, 3) or one_channel) and bool(value.isfinite().all())
@@ -39,11 +39,10 @@ def is_conditioning(value: Any) -> bool:
 
 SOCKETS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # type -> what it is called, and whether a value is one
     "IMAGE": ("an IMAGE (batch, height, width, channel) of floating-point numbers", is_image),
-    "MASK": ("a MASK (batch, height, width) of finite floating-point numbers", is_mask),
+    "MASK": ("a MASK (batch, height, width) of finite numbers", is_mask),
     "LATENT": ("a LATENT", lambda value: isinstance(value, dict) and isinstance(value.get("samples"), Tensor)),
     "CONDITIONING": ("a CONDITIONING", is_conditioning),
     "MODEL": ("a MODEL", lambda value: hasattr(value, "model_options") and hasattr(value, "clone")),
-    "CLIP": ("a CLIP", lambda value: hasattr(value, "tokenize") and hasattr(value, "encode_from_tokens_scheduled")),
     "VAE": ("a VAE", lambda value: hasattr(value, "decode") and hasattr(value, "first_stage_model")),
     "PSLD_OPERATOR": ("an operator", lambda value: callable(value) and not isinstance(value, type)),
     "PSLD_MEASUREMENT": ("a measurement", lambda value: isinstance(value, Measurement)),
@@ -62,12 +61,17 @@ def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     def inputs() -> dict[str, io.Input]:
         return {known.id: known for known in node.define_schema().inputs}
 
+    @functools.cache
+    def takes_lists() -> bool:
+        return node.define_schema().is_input_list
+
     @functools.wraps(execute)
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         for name, known in inputs().items():
             if name in given:
-                check(known, given[name])
+                for value in given[name] if takes_lists() else [given[name]]:
+                    check(known, value)
             elif not known.optional and (name not in parameters or parameters[name].default is inspect.Parameter.empty):
                 check(known, None)
         with stoppable(throw_exception_if_processing_interrupted):

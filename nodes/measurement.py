@@ -9,7 +9,17 @@ from torch import Tensor
 from ..operators import Greyscale, LinearOperator, estimate_sigma
 from ..operators import noise as noises
 from ..operators.measurement import Measurement
-from .types import CATEGORY, MeasurementIO, Operator, check_choice, image_from_pixels, linear, pixels_from_image
+from .masks import for_images
+from .types import (
+    CATEGORY,
+    MeasurementIO,
+    Operator,
+    check_choice,
+    image_from_pixels,
+    linear,
+    pixels_from_image,
+    warn_of_white,
+)
 
 NOISES = {
     "gaussian": noises.GaussianNoise,
@@ -62,7 +72,7 @@ class Measure(io.ComfyNode):
         check_choice("noise", noise, NOISES)
         with torch.inference_mode(False), torch.no_grad():  # solvers differentiate through what is made here
             x = pixels_from_image(image, dtype=torch.float64)
-            A = operator(tuple(x.shape[1:]))
+            A = for_images(operator, len(x))(tuple(x.shape[1:]))
             model = NOISES[noise](sigma)
             y = A.restrict(model.sample(A(x), seed))
             measurement = Measurement(y, A, model.sigma)
@@ -101,21 +111,14 @@ class MeasurementFromImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, operator, sigma) -> io.NodeOutput:
-        measurement = measurement_of(image, operator, sigma)
-        return io.NodeOutput(measurement, picture(measurement), measurement.sigma_y)
-
-
-def measurement_of(image: Tensor, operator, sigma: float) -> Measurement:
-    """A degraded photo (IMAGE) as what the operator measured; sigma -1 estimates the noise of one photo.
-
-    ValueError, naming the input, where photo, operator and sigma do not go together.
-    """
-    with torch.inference_mode(False), torch.no_grad():  # solvers differentiate through what is made here
-        A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
-        sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
-        if not 0 <= sigma < float("inf"):
-            raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
-        return Measurement(A.restrict(y), A, sigma)
+        warn_of_white(image)
+        with torch.inference_mode(False), torch.no_grad():
+            A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
+            sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
+            if not 0 <= sigma < float("inf"):
+                raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
+            measurement = Measurement(A.restrict(y), A, sigma)
+        return io.NodeOutput(measurement, picture(measurement), sigma)
 
 
 def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
@@ -126,6 +129,7 @@ def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
     """
     photo = photo.expand(-1, 3, -1, -1)
     shape = tuple(photo.shape[1:])
+    operator = for_images(operator, len(photo))
     image_shape_for = getattr(operator.func, "image_shape_for", lambda shape, **_: shape)
     A = operator(image_shape_for(shape, **operator.keywords))
     if tuple(A.measurement_shape) == (1, *shape[1:]):

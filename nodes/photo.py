@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -9,9 +11,10 @@ from torch import Tensor
 from ..operators import fit as fits
 from ..operators.lines import TONES, find_lines
 from ..runtime.codec import spatial_factor
-from .types import CATEGORY, FitIO, check_choice, check_image
+from .masks import PAINTED, nothing_painted, painting_inputs, photo_mask
+from .types import CATEGORY, FitIO, check_choice, check_image, warn_of_white
 
-FITS = ("pad", "crop", "around mask")
+FITS = ("pad", "crop", "around mask", "around each hole")
 
 
 class FitToModel(io.ComfyNode):
@@ -32,7 +35,8 @@ class FitToModel(io.ComfyNode):
                     options=list(FITS),
                     default="pad",
                     tooltip="pad: mirrors the photo beyond its border. crop: cuts the border off, which Undo Fit takes "
-                    "from the photo again. around mask: only the surroundings of what is masked.",
+                    "from the photo again. around mask: only the surroundings of what is masked. around each hole: "
+                    "the same, with a window of its own for each hole that lies apart.",
                 ),
                 io.Float.Input(
                     "factor",
@@ -47,7 +51,7 @@ class FitToModel(io.ComfyNode):
                     default=512,
                     min=1,
                     max=16384,
-                    tooltip="Only for around mask: the least width and height, in pixels of the photo. "
+                    tooltip="Only around mask or hole: the least width and height, in pixels of the photo. "
                     "Best what the model was trained on.",
                 ),
                 io.Int.Input(
@@ -55,23 +59,33 @@ class FitToModel(io.ComfyNode):
                     default=32,
                     min=0,
                     max=8192,
-                    tooltip="Only for around mask: how many pixels around the masked ones the model sees at least.",
+                    tooltip="Only around mask or hole: how many pixels around the masked ones the model sees at least.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="1 (painted or transparent) = to restore."),
+                *painting_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="image"),
-                io.Mask.Output(display_name="mask", tooltip="The mask, fitted alike; padding is marked as to restore."),
-                FitIO.Output(display_name="fit"),
+                io.Image.Output(display_name="image", is_output_list=True),
+                io.Mask.Output(
+                    display_name="mask",
+                    is_output_list=True,
+                    tooltip="What is painted, fitted alike; padding is marked as to restore.",
+                ),
+                FitIO.Output(display_name="fit", is_output_list=True),
             ],
         )
 
     @classmethod
-    def execute(cls, image, vae, method, factor, size, margin, mask=None) -> io.NodeOutput:
+    def execute(cls, image, vae, method, factor, size, margin, mask=None, threshold=PAINTED, grow=0) -> io.NodeOutput:
         check_image(image)
-        mask = mask_of(image, mask)
-        fit = fit_of(mask, method, size, margin, *fits.least_multiple(spatial_factor(vae), factor))
-        return io.NodeOutput(*fitted(image, mask, fit), fit)
+        check_choice("method", method, FITS)
+        painted = photo_mask(image, mask, threshold, grow)
+        if method.startswith("around") and not painted.any():
+            reason = "no mask is connected" if mask is None else nothing_painted(mask, threshold)
+            raise ValueError(f"mask: {reason}, and marks nothing to fit around; paint what to restore, or choose pad.")
+        windows = fits_of(painted, method, size, margin, *fits.least_multiple(spatial_factor(vae), factor))
+        images = [fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous() for fit in windows]
+        return io.NodeOutput(images, [fit.apply(painted).logical_or(fit.padding()).float() for fit in windows], windows)
 
 
 class UndoFit(io.ComfyNode):
@@ -84,32 +98,49 @@ class UndoFit(io.ComfyNode):
             display_name="Undo Fit",
             category=f"{CATEGORY}/photo",
             description="Takes the padding off again, or puts the restored part back into the photo.",
+            is_input_list=True,
             inputs=[
                 io.Image.Input("image", tooltip="The restored image, as large as the fitted one, or enlarged."),
-                io.Image.Input("photo", tooltip="The photo as it went into Fit to Model."),
+                io.Image.Input(
+                    "photo", tooltip="The photo as it went into Fit to Model. Its transparency, if any, is kept."
+                ),
                 FitIO.Input("fit"),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="The mask as it went into Fit to Model: only what is painted is replaced, to the bit. "
+                    "Without one, all that the model saw.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=0,
+                    max=512,
+                    optional=True,
+                    tooltip="Only with a mask: so many pixels around the painted ones go over into the photo, which "
+                    "hides a seam. 0 keeps every one of them.",
+                ),
+                *painting_inputs(),
             ],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs=[io.Image.Output(display_name="image", is_output_list=True)],
         )
 
     @classmethod
-    def execute(cls, image, photo, fit) -> io.NodeOutput:
-        check_image(image)
-        check_image(photo, "photo")
-        if tuple(photo.shape[1:3]) != fit.size:
-            raise ValueError(
-                f"photo: it is {photo.shape[2]} x {photo.shape[1]}, but a photo of {fit.size[1]} x {fit.size[0]} went "
-                "into Fit to Model; connect that one."
-            )
-        if len(photo) not in (1, len(image)) or photo.shape[3] != image.shape[3]:
-            raise ValueError(
-                f"photo: its batch and channels are {len(photo)} and {photo.shape[3]}, the restored image's "
-                f"{len(image)} and {image.shape[3]}; connect the photo that was restored."
-            )
-        try:
-            return io.NodeOutput(unfitted(image, photo, fit))
-        except ValueError as error:
-            raise ValueError(f"image: {error}; connect what was restored from the fitted image.") from error
+    def execute(cls, image, photo, fit, mask=(None,), feather=(0,), threshold=(PAINTED,), grow=(0,)) -> io.NodeOutput:
+        """Lists, as ComfyUI hands them out: of each photo, as many images and fits as it has windows."""
+        wholes, done, images = [], 0, max(len(image), len(fit))
+        while done < images:
+            part = range(done, done + nth(fit, done).windows)
+            if part.stop > images:
+                raise ValueError(
+                    f"image: {images - done} windows of a photo are connected, but Fit to Model made {len(part)}; "
+                    "connect all that was restored from them."
+                )
+            i, done = len(wholes), part.stop
+            painting = (nth(mask, i), nth(threshold, i), nth(grow, i))
+            windows = [(nth(image, j), nth(fit, j)) for j in part]
+            wholes.append(stitched(nth(photo, i), windows, *painting, nth(feather, i)))
+        return io.NodeOutput(wholes)
 
 
 class FindLines(io.ComfyNode):
@@ -157,57 +188,82 @@ class FindLines(io.ComfyNode):
     @classmethod
     def execute(cls, image, tone, threshold, max_width, min_length, grow) -> io.NodeOutput:
         check_image(image)
+        warn_of_white(image)
         check_choice("tone", tone, TONES)
         pixels = image.movedim(-1, 1).float().cpu()
         return io.NodeOutput(find_lines(pixels, tone, threshold, max_width, min_length, grow).float())
 
 
-def fitted(image: Tensor, mask: Tensor, fit: fits.Fit) -> tuple[Tensor, Tensor]:
-    """The window of a photo (IMAGE) and of its mask (B, H, W), in which padding is marked as to restore."""
-    window = fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous()
-    return window, fit.apply(mask).masked_fill(fit.padding(), 1.0)
-
-
-def unfitted(image: Tensor, photo: Tensor, fit: fits.Fit) -> Tensor:
-    """The photo (IMAGE) with its window replaced by the restored image, enlarged where that is; see `Fit.undo`."""
-    photos = photo.movedim(-1, 1).expand(len(image), -1, -1, -1)
-    return fit.undo(image.movedim(-1, 1), photos).movedim(1, -1).contiguous()
-
-
-def fit_of(mask: Tensor, method: str, size: int, margin: int, multiple: int, align: int) -> fits.Fit:
-    """The window of a photo whose mask (B, H, W) is given."""
-    check_choice("method", method, FITS)
+def fits_of(mask: Tensor, method: str, size: int, margin: int, multiple: int, align: int) -> list[fits.Fit]:
+    """The windows of a photo whose painted area (B, H, W; bool) is given."""
     height, width = mask.shape[1:]
+    if method == "around each hole":
+        return fits.around_each(mask.any(0), margin, size, multiple, align)
+    if method == "around mask":
+        return [fits.around(mask.any(0), margin, size, multiple, align)]
     if method == "pad":
-        return fits.pad((height, width), multiple, align)
-    if method == "crop":
-        if min(height, width) < multiple:
-            raise ValueError(
-                f"image: its {width} x {height} pixels are fewer than the multiple of {multiple} that the "
-                "model takes, so it cannot be cropped; choose pad."
-            )
-        return fits.crop((height, width), multiple, align)
-    if not mask.any():
-        raise ValueError("mask: it marks nothing to fit around; paint what to restore, or choose pad.")
-    return fits.around((mask > 0).any(0), margin, size, multiple, align)
-
-
-def mask_of(image: Tensor, mask: Tensor | None) -> Tensor:
-    """The mask (B, H, W) of an IMAGE; all zero where none is connected.
-
-    Load Image hands out a small empty mask for a photo without transparency, so an empty one of any size is none.
-    Raises ValueError for a mask of another size.
-    """
-    height, width = image.shape[1:3]
-    if mask is None or not mask.any():
-        return torch.zeros(1, height, width)
-    mask = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
-    if mask.shape[1:] != (height, width):
+        return [fits.pad((height, width), multiple, align)]
+    if min(height, width) < multiple:
         raise ValueError(
-            f"mask: it is {mask.shape[2]} x {mask.shape[1]}, but the image is {width} x {height}; connect the mask of "
-            "this image, before any resizing."
+            f"image: its {width} x {height} pixels are fewer than the multiple of {multiple} that the "
+            "model takes, so it cannot be cropped; choose pad."
         )
-    return mask
+    return [fits.crop((height, width), multiple, align)]
+
+
+def stitched(
+    photo: Tensor,
+    windows: Sequence[tuple[Tensor, fits.Fit]],
+    mask: Tensor | None = None,
+    threshold: float = PAINTED,
+    grow: int = 0,
+    feather: int = 0,
+) -> Tensor:
+    """A photo (B, H, W, C) with its restored windows in place; where a mask is given, only what it marks."""
+    whole = before = None
+    for image, fit in windows:
+        colours, alpha = check_restored(image, photo, fit)
+        factor = fit.factor(image.movedim(-1, 1))
+        if whole is None:
+            before = colours.movedim(-1, 1).float().expand(len(image), -1, -1, -1)
+            before = before if factor == 1 else fits.enlarge(before, factor)
+            whole = before
+        whole = fit.undo(image.movedim(-1, 1).to(whole), whole)
+    if mask is not None:
+        whole = fits.blend(before, whole, photo_mask(photo, mask, threshold, grow), feather)
+    whole = whole.movedim(1, -1).contiguous()
+    if alpha is None:
+        return whole
+    alpha = alpha.movedim(-1, 1).float()
+    alpha = alpha if factor == 1 else fits.enlarge(alpha, factor)
+    return torch.cat((whole, alpha.movedim(1, -1).expand(len(whole), -1, -1, -1)), -1)
+
+
+def check_restored(image: Tensor, photo: Tensor, fit: fits.Fit) -> tuple[Tensor, Tensor | None]:
+    """The photo's colours and its alpha, if any. ValueError where photo, image and fit do not belong together."""
+    colours, alpha = (photo[..., :3], photo[..., 3:]) if photo.ndim == 4 and photo.shape[-1] == 4 else (photo, None)
+    check_image(image)
+    check_image(colours, "photo")
+    if tuple(photo.shape[1:3]) != fit.size:
+        raise ValueError(
+            f"photo: it is {photo.shape[2]} x {photo.shape[1]}, but a photo of {fit.size[1]} x {fit.size[0]} went "
+            "into Fit to Model; connect that one."
+        )
+    if len(photo) not in (1, len(image)) or colours.shape[3] != image.shape[3]:
+        raise ValueError(
+            f"photo: its batch and channels are {len(photo)} and {colours.shape[3]}, the restored image's "
+            f"{len(image)} and {image.shape[3]}; connect the photo that was restored."
+        )
+    try:
+        fit.factor(image.movedim(-1, 1))
+    except ValueError as error:
+        raise ValueError(f"image: {error}; connect what was restored from the fitted image.") from error
+    return colours, alpha
+
+
+def nth(values: Sequence, i: int):
+    """The i-th of a list, or its last one, as ComfyUI goes through lists of different lengths."""
+    return values[min(i, len(values) - 1)]
 
 
 NODES = [FitToModel, UndoFit, FindLines]

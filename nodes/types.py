@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from .. import operators
 
 CATEGORY = "inverse problems"
+BURNT = 0.99
 
 Operator = io.Custom("PSLD_OPERATOR")
 """A function of the image shape (C, H, W) that gives a LinearOperator: `partial(GaussianBlur, sigma=3.0)`."""
@@ -53,12 +55,26 @@ def check_image(image: Tensor, name: str = "image") -> None:
         raise ValueError(f"{name}: it contains NaN or infinite values; check the node that made it.")
 
 
-def image_from_pixels(pixels: Tensor) -> Tensor:
-    """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1], clamped, float32 on the CPU; grey as RGB, which Save Image needs."""
+def warn_of_white(image: Tensor) -> None:
+    """Logs that a photo is all but white: what older versions of ComfyUI make of a 16-bit grey file."""
+    share = float((image >= 1).all(-1).float().mean())
+    if share > BURNT:
+        logging.warning(
+            "image: %.1f %% of it is pure white. ComfyUI's Load Image clips 16-bit grey files to white; if this was "
+            "one, save it with 8 bits, or as 16-bit RGB.",
+            100 * share,
+        )
+
+
+def image_from_pixels(pixels: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1] (clamped; to other bounds where given), float32 on the CPU.
+
+    Grey becomes RGB, which Save Image needs.
+    """
     if pixels.shape[1] == 1:
         pixels = pixels.expand(-1, 3, -1, -1)
     precise = pixels.cpu() if pixels.dtype == torch.float64 else pixels.float().cpu()
-    return ((precise + 1) / 2).float().clamp(0, 1).movedim(1, -1).contiguous()
+    return ((precise + 1) / 2).float().clamp(low, high).movedim(1, -1).contiguous()
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -69,6 +69,8 @@ class Operator(Movable, ABC):
     """
 
     linear = False
+    images = 1
+    """Of how many images of a batch it holds something of their own (masks), in turn; 1: the same for all."""
     measurement_shape: Shape
 
     def __init__(self, image_shape: Shape) -> None:
@@ -77,8 +79,8 @@ class Operator(Movable, ABC):
             raise ValueError(f"image_shape must be (channels, height, width), all positive, but is {image_shape}.")
 
     @property
-    def num_measurements(self) -> int:
-        """Scalar values per image that are really measured."""
+    def num_measurements(self) -> int | Tensor:
+        """Scalar values per image that are really measured; (images,) where they are of different number."""
         return math.prod(self.measurement_shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,10 +148,10 @@ class LinearOperator(Operator):
         rcond = max(rcond, SMOOTHING_RCOND) if self.smoothing else rcond
         t = 1 / max(rcond * self._norm(y), 1e-9) ** 2
         tolerance = SMOOTHING_TOLERANCE[y.dtype] if self.smoothing else None
-        return normal_solve(self._gram, t * self._adjoint(y), t, tolerance)
+        return normal_solve(self._gram, t * self._adjoint(y), t, tolerance, self.images)
 
     def _prox(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
-        return x + normal_solve(self._gram, t * self._adjoint(y - self._forward(x)), t)
+        return x + normal_solve(self._gram, t * self._adjoint(y - self._forward(x)), t, images=self.images)
 
     def _gram(self, x: Tensor) -> Tensor:
         return self._adjoint(self._forward(x))
@@ -158,7 +160,7 @@ class LinearOperator(Operator):
         """The largest singular value, by power iteration; computed once."""
         if "norm" not in vars(self):
             with torch.inference_mode():
-                x = torch.randn(1, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(like)
+                x = torch.randn(self.images, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(like)
                 for _ in range(20):
                     x = self._gram(x / x.norm().clamp_min(1e-30))
             self.norm = float(x.norm()) ** 0.5

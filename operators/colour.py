@@ -10,6 +10,9 @@ from torch import Tensor
 from .base import Constant, Shape, SpectralOperator
 from .masks import InpaintMask, check_choice
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R BT.601."""
+
 BAYER = ("RGGB", "BGGR", "GRBG", "GBRG")
 
 
@@ -42,7 +45,7 @@ class ChannelMix(SpectralOperator):
 class Greyscale(ChannelMix):
     """A grey picture of a colour image; weights of red, green and blue by ITU-R BT.601, as PIL's "L"."""
 
-    def __init__(self, image_shape: Shape, weights: Sequence[float] = (0.299, 0.587, 0.114)) -> None:
+    def __init__(self, image_shape: Shape, weights: Sequence[float] = LUMA) -> None:
         if image_shape[0] != len(weights):
             raise ValueError(f"Greyscale needs an image of {len(weights)} channels, but this one has {image_shape[0]}.")
         super().__init__(image_shape, [list(weights)])

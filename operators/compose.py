@@ -39,7 +39,7 @@ def Compose(image_shape: Shape, makers: Sequence[Maker]) -> Operator:
         both = merge(merged[-1], part) if merged else None
         merged = [*merged[:-1], both] if both else [*merged, part]
     operator = merged[0] if len(merged) == 1 else Product(image_shape, merged)
-    if operator.num_measurements == 0:
+    if not torch.as_tensor(operator.num_measurements).all():
         raise ValueError("The operators of this composition leave nothing to measure: change one or their order.")
     return operator
 
@@ -88,11 +88,12 @@ class Stack(LinearOperator):
         if not self.parts or not all(part.linear for part in self.parts):
             raise ValueError("A stack needs one or more linear operators: leave out the non-linear ones.")
         self.smoothing = any(part.smoothing for part in self.parts)
+        self.images = max(part.images for part in self.parts)
         self.sizes = [math.prod(part.measurement_shape) for part in self.parts]
         self.measurement_shape = (sum(self.sizes),)
 
     @property
-    def num_measurements(self) -> int:
+    def num_measurements(self) -> int | Tensor:
         return sum(part.num_measurements for part in self.parts)
 
     def split(self, y: Tensor) -> list[Tensor]:

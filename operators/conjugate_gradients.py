@@ -16,32 +16,35 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
 """relative residual; in single precision, rounding hides what lies below"""
 
 
-def normal_solve(gram: LinearMap, b: Tensor, t: float | Tensor, tolerance: float | None = None) -> Tensor:
+def normal_solve(
+    gram: LinearMap, b: Tensor, t: float | Tensor, tolerance: float | None = None, images: int = 1
+) -> Tensor:
     """(I + t A^T A)^-1 b, differentiable in b.
 
-    gram: x -> A^T A x, each image of the batch for itself.
+    gram: x -> A^T A x, each image of the batch for itself; it takes batches of multiples of `images`.
     Stops at a residual of tolerance |b| (default: TOLERANCE of the precision) or after MAX_ITERATIONS.
     """
-    return _NormalSolve.apply(b, gram, t, tolerance or TOLERANCE[b.dtype])
+    return _NormalSolve.apply(b, gram, t, tolerance or TOLERANCE[b.dtype], images)
 
 
 class _NormalSolve(torch.autograd.Function):
     """The system is symmetric, so the backward pass is one more solve."""
 
     @staticmethod
-    def forward(ctx, b: Tensor, gram: LinearMap, t: float | Tensor, tolerance: float) -> Tensor:
+    def forward(ctx, b: Tensor, gram: LinearMap, t: float | Tensor, tolerance: float, images: int) -> Tensor:
         t = torch.as_tensor(t, dtype=b.dtype, device=b.device).detach()
-        ctx.system = gram, t, tolerance
+        ctx.system = gram, t, tolerance, images
         return in_parts(b, *ctx.system)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _NormalSolve.apply(grad, *ctx.system), None, None, None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _NormalSolve.apply(grad, *ctx.system), None, None, None, None
 
 
-def in_parts(b: Tensor, gram: LinearMap, t: Tensor, tolerance: float) -> Tensor:
+def in_parts(b: Tensor, gram: LinearMap, t: Tensor, tolerance: float, images: int) -> Tensor:
     """On a CPU, a batch goes in parts that its cache holds: fresh memory for every product costs more than the rest."""
-    size = max(1, CACHED * len(b) // b.numel()) if b.device.type == "cpu" else len(b)
+    size = CACHED * len(b) // b.numel() if b.device.type == "cpu" else len(b)
+    size = max(1, size // images) * images
     t = t.expand(len(b), 1, 1, 1)
     parts = zip(b.split(size), t.split(size), strict=True)
     return torch.cat([conjugate_gradients(part, gram, weight, tolerance) for part, weight in parts])

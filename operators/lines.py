@@ -12,6 +12,7 @@ from .masks import check_choice
 TONES = ("dark", "bright", "both")
 DENSE = 0.8  # of a square twice as wide as a line; two crossing lines fill 3/4 of it
 FULL = 0.95  # of a row or column
+HALF = 1e-3  # rounding of half precision, a quarter of an 8-bit level
 
 
 def find_lines(
@@ -33,8 +34,8 @@ def find_lines(
     A row or column that is marked over nearly its whole length is a line throughout, also across dark or bright areas.
     """
     check_choice("tone", tone, TONES)
-    dark = image.amax(1) <= threshold
-    bright = image.amin(1) >= 1 - threshold
+    dark = image.amax(1) <= threshold + HALF
+    bright = image.amin(1) >= 1 - threshold - HALF
     chosen = {"dark": [dark], "bright": [bright], "both": [dark, bright]}[tone]
     found = torch.zeros_like(dark)
     for marked in chosen:

@@ -11,33 +11,39 @@ from .base import Constant, Shape, SpectralOperator
 
 
 class InpaintMask(SpectralOperator):
-    """Keeps the pixels where `mask` is at least 0.5, for all channels alike; y has the image's shape.
+    """Keeps the pixels where `mask` is at least 0.5; y has the image's shape. A^T = A^+ = A.
 
-    mask: (H, W), (1, H, W) or (C, H, W); 1 = known. A^T = A^+ = A.
+    mask: (H, W), (1, H, W) or (C, H, W) for all images alike, or (N, 1, H, W) or (N, C, H, W) for N images, each with
+        its own, and for a batch of several times N images in turn; 1 = known.
     """
 
     def __init__(self, image_shape: Shape, mask: Tensor) -> None:
         super().__init__(image_shape)
         shape = tuple(mask.shape) if mask.ndim != 2 else (1, *mask.shape)
-        if shape[1:] != self.image_shape[1:] or shape[0] not in (1, self.image_shape[0]):
+        if len(shape) not in (3, 4) or shape[-2:] != self.image_shape[1:] or shape[-3] not in (1, self.image_shape[0]):
             height, width = self.image_shape[1:]
             raise ValueError(
-                f"The mask has shape {tuple(mask.shape)}, but the image is {height} x {width} (height x width): "
-                "give one mask of the image's size."
+                f"mask: Inpaint Mask has one of {' x '.join(map(str, shape[:-3:-1]))} pixels, but the image is "
+                f"{width} x {height} (width x height); connect the mask of this image, resized or cropped as it was."
             )
-        known = mask.detach().reshape(shape) >= 0.5
-        if not known.any():
+        known = mask.detach().reshape(shape if len(mask) > 1 else shape[-3:]) >= 0.5
+        if not known.flatten(-3).any(-1).all():
             raise ValueError("The mask leaves no known pixel: mark at least one pixel as known.")
         self.mask = Constant(known)
+        self.images = len(known) if known.ndim == 4 else 1
         self.measurement_shape = self.image_shape
 
     @property
-    def num_measurements(self) -> int:
-        return int(self.mask.value.sum()) * self.image_shape[0] // self.mask.value.shape[0]
+    def num_measurements(self) -> int | Tensor:
+        known = self.mask.value.flatten(-3).sum(-1) * (self.image_shape[0] // self.mask.value.shape[-3])
+        return known if self.images > 1 else int(known)
 
     def restrict(self, y: Tensor) -> Tensor:
-        """y with zeros at unknown pixels."""
-        return y * self.mask.like(y)
+        """y with zeros at unknown pixels. ValueError for a batch that is no multiple of the masks."""
+        if len(y) % self.images:
+            raise ValueError(f"These are {self.images} masks for as many images, but the batch has {len(y)}.")
+        mask = self.mask.like(y)
+        return y * (mask.repeat(len(y) // self.images, 1, 1, 1) if self.images > 1 else mask)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.restrict(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,9 +27,15 @@ class Measurement:
     floor: Tensor | None = None
 
     @property
-    def noise_level(self) -> float:
+    def count(self) -> int | Tensor:
+        """Values measured of one image, m; (B,) where the images differ."""
+        m = self.operator.num_measurements
+        return m if isinstance(m, int) else m.repeat(len(self.y) // len(m)).to(self.y)
+
+    @property
+    def noise_level(self) -> float | Tensor:
         """Expected norm of the noise of one sample: sigma_y sqrt(m), the discrepancy principle's target."""
-        return self.sigma_y * math.sqrt(self.operator.num_measurements)
+        return self.sigma_y * self.count**0.5
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A(x) for x of shape (B, C, H, W), zero where nothing was measured."""
@@ -39,7 +44,7 @@ class Measurement:
     def rms_residual(self, x: Tensor) -> Tensor:
         """||y - A(x)|| / sqrt(m) per sample, shape (B,), in [-1, 1] pixel units: sigma_y where x fits."""
         norm = torch.linalg.vector_norm(self.residual(x).flatten(1), dim=1)
-        return norm / math.sqrt(self.operator.num_measurements)
+        return norm / self.count**0.5
 
     def repeat(self, count: int) -> Measurement:
         """The same of `count` batches of images, one after the other."""

@@ -63,7 +63,7 @@ def axes(operator: LinearOperator) -> tuple[Axis, Axis] | None:
     """The one-dimensional factors of an operator; of a mask only where whole rows and columns are known."""
     if isinstance(operator, Separable):
         return operator.rows, operator.columns
-    if isinstance(operator, InpaintMask) and len(mask := operator.mask.value) == 1:
+    if isinstance(operator, InpaintMask) and operator.images == len(mask := operator.mask.value) == 1:
         rows, columns = mask[0].amax(1), mask[0].amax(0)
         if torch.equal(mask[0], torch.outer(rows, columns)):
             return Axis(rows.diag()), Axis(columns.diag())
@@ -89,7 +89,7 @@ def same_in_every_channel(operator: LinearOperator) -> bool:
     """Does it act on each channel alike, so that it commutes with channel mixing?"""
     match operator:
         case InpaintMask():
-            return len(operator.mask.value) == 1
+            return operator.mask.value.shape[-3] == 1
         case ConvolutionAndGrid() | AfterTight():
             return all(map(same_in_every_channel, operator.parts))
     return isinstance(operator, Separable | CircularBlur | CompressedSensing)
@@ -139,10 +139,10 @@ class ColourAndSpace(SpectralOperator):
     ) -> None:
         super().__init__(image_shape)
         self.measurement_shape, self.colour, self.space = measurement_shape, colour, space
-        self.smoothing = space.smoothing
+        self.smoothing, self.images = space.smoothing, space.images
 
     @property
-    def num_measurements(self) -> int:
+    def num_measurements(self) -> int | Tensor:
         return self.measurement_shape[0] * (self.space.num_measurements // self.space.measurement_shape[0])
 
     def restrict(self, y: Tensor) -> Tensor:

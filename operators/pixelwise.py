@@ -57,7 +57,7 @@ def pixelwise(operator: LinearOperator) -> Pixelwise | None:
             return operator
         case ChannelMix():
             return Pixelwise(shape, operator.matrix.value[None], torch.zeros(shape[1:], dtype=torch.int64))
-        case InpaintMask():
+        case InpaintMask(images=1):
             known = operator.mask.value.expand(shape).flatten(1).T
             patterns, index = known.unique(dim=0, return_inverse=True)
             return Pixelwise(shape, torch.diag_embed(patterns), index.view(shape[1:]))

@@ -22,9 +22,10 @@ class Product(LinearOperator):
         self.parts = tuple(parts)
         self.measurement_shape = self.parts[-1].measurement_shape
         self.smoothing = any(part.smoothing for part in self.parts)
+        self.images = max(part.images for part in self.parts)
 
     @property
-    def num_measurements(self) -> int:
+    def num_measurements(self) -> int | Tensor:
         return self.parts[-1].num_measurements
 
     def restrict(self, y: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def unlikelihood(model: LatentModel, measurement: Measurement, z0: Tensor, level
         expected = model.denoise(diffuse(model, z0, n, sigma), sigma)
         prior += WIDTH / len(levels) * surprise(model, z0, expected, sigma)
     residual = torch.maximum(measurement.rms_residual(model.decode(z0)), effective_std(measurement))
-    return (prior + measurement.operator.num_measurements * residual.log()).nan_to_num(nan=torch.inf)
+    return (prior + measurement.count * residual.log()).nan_to_num(nan=torch.inf)
 
 
 def telling_levels(model: LatentModel, sigmas: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from psld.tests.prompts import call
 NODE = {node.GET_SCHEMA().node_id.removeprefix("PSLD_"): node for node in NODES}
 INPUTS = {name: {i.id: i for i in node.GET_SCHEMA().inputs} for name, node in NODE.items()}
 SMALL = {"width": 16, "height": 16, "kernel_size": 9, "steps": 1, "cfg": 1.0}
-SPECIAL = {"Destripe": {"width": 2}, "KernelBlur": {}, "EmptyLatent": {"width": 64, "height": 64},
-           "RestorePhoto": {"quality": "fast"}}
+SPECIAL = {"Destripe": {"width": 2}, "KernelBlur": {}, "EmptyLatent": {"width": 64, "height": 64}}
 
 
 @cache
@@ -25,7 +24,7 @@ def sockets() -> dict[str, Any]:
     model, vae, text = call("LoadLDM", ckpt_name="[embedded] hands64.safetensors")
     (operator,) = call("Denoise")
     measurement = call("Measure", image=image, operator=operator, noise="gaussian", sigma=0.05, seed=0)[0]
-    fit = call("FitToModel", image=image, vae=vae, method="pad", factor=1.0, size=64, margin=8, mask=mask)[2]
+    fit = call("FitToModel", image=image, vae=vae, method="pad", factor=1.0, size=64, margin=8, mask=mask)[2][0]
     return {
         "IMAGE": image, "MASK": mask, "MODEL": model, "VAE": vae, "CONDITIONING": text, "PSLD_OPERATOR": operator,
         "PSLD_MEASUREMENT": measurement, "PSLD_FIT": fit, "LATENT": {"samples": torch.zeros(1, 4, 16, 16)},
@@ -71,6 +70,8 @@ def good(name: str) -> dict[str, Any]:
 
 def run(name: str, inputs: dict[str, Any]) -> None:
     """Runs a node; an operator first meets its picture in a Measure."""
+    if NODE[name].GET_SCHEMA().is_input_list:
+        inputs = {key: [value] for key, value in inputs.items()}
     outputs = call(name, **inputs)
     if NODE[name].GET_SCHEMA().outputs[0].io_type == "PSLD_OPERATOR":
         call("Measure", image=sockets()["IMAGE"], operator=outputs[0], noise="none", sigma=0.0, seed=0)

@@ -187,7 +187,7 @@ def test_a_faithful_result_is_another_where_there_are_candidates(prior):
             "multiple of the VAE's 4 pixels; crop the image to 64 x 60 or pad it",
             lambda p: restore(p, measure(photo(62, 66))),
         ),
-        ("mask has shape", lambda p: measure(photo(), "InpaintMask", mask=torch.ones(1, 32, 32))),
+        ("mask: Inpaint Mask has", lambda p: measure(photo(), "InpaintMask", mask=torch.ones(1, 32, 32))),
         ("mask: it is all zero", lambda p: measure(photo(), "InpaintMask", mask=MASK)),
         ("no known pixel", lambda p: measure(photo(), "InpaintMask", mask=MASK + 1)),
         ("kernel", lambda p: measure(photo(), "GaussianBlur", sigma=3.0, kernel_size=201, boundary="reflect")),
@@ -202,7 +202,7 @@ def test_a_faithful_result_is_another_where_there_are_candidates(prior):
         ("negative: nothing is connected", lambda p: restore(p, measure(photo()), cfg=4.0)),
         ("noise: 'pink' is not one of", lambda p: measure(photo(), noise="pink")),
         ("box", lambda p: measure(photo(), "InpaintBox", width=99, height=9, left=0, top=0, margin=0, seed=0)),
-        (r"mask has shape \(32, 32\)", lambda p: measure_photo(operator=other_size())),
+        ("has one of 32 x 32 pixels, but the image is 64 x 64", lambda p: measure_photo(operator=other_size())),
         ("reference: its batch", lambda p: call("ImageMetrics", image=photo(), reference=photo(32, 32))),
     ],
 )

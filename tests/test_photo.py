@@ -173,11 +173,11 @@ def test_scratches_are_found_and_restored(run_prompt, comfy_base):
     ("message", "change"),
     [
         ("mask: it is 20 x 20, but the image is 71 x 53", {"fit": {"mask": ["other", 1]}}),
-        ("mask: it marks nothing to fit around", {"fit": {"method": "around mask", "mask": ["opaque", 1]}}),
+        ("mask: it is all zero, and marks nothing", {"fit": {"method": "around mask", "mask": ["opaque", 1]}}),
         ("method: 'stretch' is not one of pad, crop, around mask", {"fit": {"method": "stretch"}}),
         ("cannot be cropped; choose pad", {"fit": {"image": ["other", 0], "method": "crop", "factor": 1.01}}),
         ("photo: it is 20 x 20, but a photo of 71 x 53 went", {"undo": {"photo": ["other", 0]}}),
-        ("image: the restored image is 53 x 71.* no multiple of the fitted 56 x 72", {"undo": {"image": ["photo", 0]}}),
+        ("image: the restored image is 71 x 53.* no multiple of the fitted 72 x 56", {"undo": {"image": ["photo", 0]}}),
         ("mask: it is all zero", {"operator": {"mask": ["opaque", 1]}}),
     ],
 )

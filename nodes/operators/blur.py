@@ -7,11 +7,11 @@ from functools import partial
 from comfy_api.latest import io
 
 from ... import operators
+from ...operators.colour import LUMA
 from ..types import check_image
 from .base import OperatorNode, boundary_input, kernel_size_input, seed_input
 
 EXACT = "What lies beyond the border; all have an exact pseudo-inverse."
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class GaussianBlurNode(OperatorNode):

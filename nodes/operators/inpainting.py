@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ... import operators
 from ...operators.strokes import STROKES
+from ..masks import PAINTED, nothing_painted, painted, painting_inputs
 from .base import OperatorNode, seed_input
 
 
@@ -20,15 +21,16 @@ class InpaintMaskNode(OperatorNode):
 
     @classmethod
     def inputs(cls) -> list[io.Input]:
-        return [io.Mask.Input("mask", tooltip="1 (painted) = to restore; of the image's size.")]
+        what = "1 (painted) = to restore; of the image's size. One for all images, or one for each."
+        return [io.Mask.Input("mask", tooltip=what), *painting_inputs()]
 
     @classmethod
-    def build(cls, mask) -> partial:
-        if mask.ndim == 3 and len(mask) > 1:
-            raise ValueError(f"mask: it is a batch of {len(mask)} masks; connect one mask for all images.")
-        if not (mask > 0.5).any():
-            raise ValueError("mask: it is all zero, so there is nothing to restore; paint the area to restore.")
-        return partial(cls.make, mask=1 - mask.reshape(mask.shape[-2:]))
+    def build(cls, mask, threshold=PAINTED, grow=0) -> partial:
+        unknown = painted(mask, threshold, grow)
+        if not unknown.any():
+            reason = nothing_painted(mask, threshold)
+            raise ValueError(f"mask: {reason}, so there is nothing to restore; paint the area to restore.")
+        return partial(cls.make, mask=~unknown[:, None])
 
 
 class InpaintBoxNode(OperatorNode):

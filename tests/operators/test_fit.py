@@ -102,7 +102,32 @@ def test_least_multiple_is_the_least(multiple, factor):
 
 def test_what_was_not_restored_from_the_fit_is_refused():
     fit = fits.pad((30, 40), 16)
-    with pytest.raises(ValueError, match="no multiple of the fitted 32 x 48"):
+    with pytest.raises(ValueError, match="no multiple of the fitted 48 x 32"):
         fit.undo(torch.zeros(1, 3, 32, 40), torch.zeros(1, 3, 30, 40))
     with pytest.raises(ValueError, match="marks nothing"):
         fits.around(torch.zeros(9, 9, dtype=torch.bool), 1, 1, 8)
+
+
+def test_holes_far_apart_have_windows_of_their_own_and_near_ones_share():
+    mask = torch.zeros(150, 200, dtype=torch.bool)
+    mask[2:8, 3:9] = mask[140:146, 190:196] = mask[140:146, 180:182] = True
+    windows = fits.around_each(mask, margin=8, least=32, multiple=8)
+    assert [fit.window for fit in windows] == [(32, 32), (32, 32)] and {fit.windows for fit in windows} == {2}
+    assert sum(int(fit.apply(mask).sum()) for fit in windows) == int(mask.sum())
+    photo = torch.rand(1, 3, 150, 200)
+    whole = photo
+    for fit in windows:
+        whole = fit.undo(fit.apply(photo) + fit.apply(mask), whole)
+    torch.testing.assert_close(whole, photo + mask)
+
+
+def test_a_blend_keeps_what_is_not_painted_to_the_bit_and_feathers_outwards():
+    photo, restored = torch.rand(2, 1, 3, 20, 20)
+    painted = torch.zeros(1, 20, 20, dtype=torch.bool)
+    painted[:, 5:9, 5:9] = True
+    sharp = fits.blend(photo, restored, painted)
+    assert torch.equal(sharp, torch.where(painted, restored, photo))
+    soft = fits.blend(photo, restored, painted, feather=3)
+    assert torch.equal(soft[..., 5:9, 5:9], restored[..., 5:9, 5:9])
+    share = ((soft - photo) / (restored - photo))[0, 0, 6, 9:13]
+    torch.testing.assert_close(share, torch.tensor([0.75, 0.5, 0.25, 0.0]), atol=1e-4, rtol=0)
