@@ -43,6 +43,7 @@ SOCKETS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # type -> what it is 
     "LATENT": ("a LATENT", lambda value: isinstance(value, dict) and isinstance(value.get("samples"), Tensor)),
     "CONDITIONING": ("a CONDITIONING", is_conditioning),
     "MODEL": ("a MODEL", lambda value: hasattr(value, "model_options") and hasattr(value, "clone")),
+    "CLIP": ("a CLIP", lambda value: hasattr(value, "tokenize") and hasattr(value, "encode_from_tokens_scheduled")),
     "VAE": ("a VAE", lambda value: hasattr(value, "decode") and hasattr(value, "first_stage_model")),
     "PSLD_OPERATOR": ("an operator", lambda value: callable(value) and not isinstance(value, type)),
     "PSLD_MEASUREMENT": ("a measurement", lambda value: isinstance(value, Measurement)),

@@ -111,14 +111,22 @@ class MeasurementFromImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, operator, sigma) -> io.NodeOutput:
-        warn_of_white(image)
-        with torch.inference_mode(False), torch.no_grad():
-            A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
-            sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
-            if not 0 <= sigma < float("inf"):
-                raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
-            measurement = Measurement(A.restrict(y), A, sigma)
-        return io.NodeOutput(measurement, picture(measurement), sigma)
+        measurement = measurement_of(image, operator, sigma)
+        return io.NodeOutput(measurement, picture(measurement), measurement.sigma_y)
+
+
+def measurement_of(image: Tensor, operator, sigma: float) -> Measurement:
+    """A degraded photo (IMAGE) as what the operator measured; sigma -1 estimates the noise of one photo.
+
+    ValueError, naming the input, where photo, operator and sigma do not go together.
+    """
+    warn_of_white(image)
+    with torch.inference_mode(False), torch.no_grad():  # solvers differentiate through what is made here
+        A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
+        sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
+        if not 0 <= sigma < float("inf"):
+            raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
+        return Measurement(A.restrict(y), A, sigma)
 
 
 def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:

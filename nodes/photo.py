@@ -79,13 +79,13 @@ class FitToModel(io.ComfyNode):
     def execute(cls, image, vae, method, factor, size, margin, mask=None, threshold=PAINTED, grow=0) -> io.NodeOutput:
         check_image(image)
         check_choice("method", method, FITS)
-        painted = photo_mask(image, mask, threshold, grow)
-        if method.startswith("around") and not painted.any():
+        marked = photo_mask(image, mask, threshold, grow)
+        if method.startswith("around") and not marked.any():
             reason = "no mask is connected" if mask is None else nothing_painted(mask, threshold)
             raise ValueError(f"mask: {reason}, and marks nothing to fit around; paint what to restore, or choose pad.")
-        windows = fits_of(painted, method, size, margin, *fits.least_multiple(spatial_factor(vae), factor))
-        images = [fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous() for fit in windows]
-        return io.NodeOutput(images, [fit.apply(painted).logical_or(fit.padding()).float() for fit in windows], windows)
+        windows = fits_of(marked, method, size, margin, *fits.least_multiple(spatial_factor(vae), factor))
+        images, masks = zip(*(fitted(image, marked, fit) for fit in windows), strict=True)
+        return io.NodeOutput(list(images), list(masks), windows)
 
 
 class UndoFit(io.ComfyNode):
@@ -192,6 +192,12 @@ class FindLines(io.ComfyNode):
         check_choice("tone", tone, TONES)
         pixels = image.movedim(-1, 1).float().cpu()
         return io.NodeOutput(find_lines(pixels, tone, threshold, max_width, min_length, grow).float())
+
+
+def fitted(image: Tensor, marked: Tensor, fit: fits.Fit) -> tuple[Tensor, Tensor]:
+    """The window of a photo (IMAGE) and of what is to be restored (B, H, W; bool), as MASK: padding is too."""
+    window = fit.apply(image.movedim(-1, 1)).movedim(1, -1).contiguous()
+    return window, fit.apply(marked).logical_or(fit.padding()).float()
 
 
 def fits_of(mask: Tensor, method: str, size: int, margin: int, multiple: int, align: int) -> list[fits.Fit]:

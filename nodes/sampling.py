@@ -6,13 +6,17 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import io
 from PIL import Image
+from torch import Tensor
 
 from ..operators.discrepancy import fit_to_noise_level
 from ..operators.grey import stay_grey
+from ..operators.measurement import Measurement
 from ..runtime import checks
-from ..runtime.ldm import LDMModel
+from ..runtime.conditioning import Conditioning, is_unconditional
 from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.sampler import Report, find_method, posterior_sampler, static
 from ..solvers import METHODS, Step
@@ -180,28 +184,64 @@ class PSLDKSampler(io.ComfyNode):
         candidates=0,
         result=PERCEPTUAL,
     ) -> io.NodeOutput:
-        check_steps(steps)
         settings = wishes(gamma, omega, candidates, result)
-        solver = find_method(method)
-        sigmas = noise_levels(model, scheduler, steps, solver)
-        model = static(model, "model") if solver.through_denoiser else model
-        checks.check_pair(model, vae)
-        checks.check_measurement(measurement, vae, solver)
-        guider = make_guider(model, positive, negative, cfg)
-
-        empty = torch.zeros(checks.latent_shape(measurement, vae))
-        noise = comfy.sample.prepare_noise(empty, seed)
-        report = Report(method)
-        on_step = preview(len(sigmas) - 1)
-        sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
-        samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
-        samples = samples.to(comfy.model_management.intermediate_device())
-        restored = vae.decode(samples)
-        if keep_measured and measurement.operator.linear:
-            pixels = stay_grey(measurement, pixels_from_image(restored))
-            pixels = fit_to_noise_level(measurement.to(), pixels)
-            restored = image_from_pixels(pixels)
+        schedule = (scheduler, steps)
+        prompts = (positive, negative, cfg)
+        samples, restored, report = restore(
+            model, vae, measurement, seed, method, settings, schedule, prompts, keep_measured, draft_vae
+        )
         return io.NodeOutput({"samples": samples}, restored, report)
+
+
+def restore(
+    model: ModelPatcher,
+    vae: VAE,
+    measurement: Measurement,
+    seed: int,
+    method: str,
+    settings: dict[str, float],
+    schedule: tuple[str, int],
+    prompts: tuple[Conditioning | None, Conditioning | None, float],
+    keep_measured: bool = True,
+    draft_vae: VAE | None = None,
+) -> tuple[Tensor, Tensor, Report]:
+    """From a measurement to (latents, restored IMAGE, report), with live preview.
+
+    settings: as `wishes` gives them. schedule: scheduler and steps. prompts: positive, negative (or None) and cfg.
+    ValueError, naming the input, for what cannot work, before the first step.
+    """
+    scheduler, steps = schedule
+    check_steps(steps)
+    solver = find_method(method)
+    sigmas = noise_levels(model, scheduler, steps, solver)
+    model = static(model, "model") if solver.through_denoiser else model
+    checks.check_pair(model, vae)
+    checks.check_measurement(measurement, vae, solver)
+    guider = make_guider(model, *prompts)
+
+    empty = torch.zeros(checks.latent_shape(measurement, vae))
+    noise = comfy.sample.prepare_noise(empty, seed)
+    report = Report(method)
+    on_step = preview(len(sigmas) - 1)
+    sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
+    samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
+    samples = samples.to(comfy.model_management.intermediate_device())
+    restored = vae.decode(samples)
+    if keep_measured and measurement.operator.linear:
+        restored = fitting(measurement.to(), restored)
+    return samples, restored, report
+
+
+def fitting(measurement: Measurement, image: Tensor) -> Tensor:
+    """The IMAGE nearest to the given one that meets the measurement up to its noise.
+
+    Where no picture does, what would have lies far outside black and white; cut off there it may meet the measurement
+    less than before, and then the picture stays as it is.
+    """
+    pixels = stay_grey(measurement, pixels_from_image(image))
+    moved = image_from_pixels(fit_to_noise_level(measurement, pixels))
+    better = measurement.rms_residual(pixels_from_image(moved)) <= measurement.rms_residual(pixels)
+    return torch.where(better.view(-1, 1, 1, 1), moved, image)
 
 
 def wishes(gamma: float, omega: float, candidates: int, result: str) -> dict[str, float]:
@@ -234,11 +274,6 @@ def make_guider(model, positive, negative, cfg: float) -> comfy.samplers.CFGGuid
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     return guider
-
-
-def is_unconditional(model) -> bool:
-    """Whether the model takes no conditioning, as those of Load Latent Diffusion (LDM)."""
-    return isinstance(model.model, LDMModel)
 
 
 def check_steps(steps: int) -> None:

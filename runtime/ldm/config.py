@@ -11,6 +11,9 @@ from typing import Any
 import yaml
 
 PARAMETERIZATIONS = ("eps", "v", "x0")
+BETA_SCHEDULES = ("linear", "cosine", "squaredcos_cap_v2", "sqrt_linear", "sqrt")  # ComfyUI's
+LIMITS = {"timesteps": (1, 100_000), "linear_start": (1e-9, 0.999), "linear_end": (1e-9, 0.999),
+          "scale_factor": (1e-6, 1e6)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,45 @@ class LDMConfig:
     def from_params(params: Mapping[str, Any]) -> LDMConfig:
         """From CompVis `model.params`, or from the same with the schedule in a mapping of its own (`schedule`)."""
         unet, first_stage = (inner_params(params, name) for name in ("unet_config", "first_stage_config"))
-        values = {**params, **params.get("schedule", {}), **first_stage.get("ddconfig", {}), **unet}
+        values = {**params, **part(params, "schedule"), **part(first_stage, "ddconfig"), **unet}
         fields = LDMConfig.__dataclass_fields__
         config = LDMConfig(**{key: cast(key, values[key], fields[key].default) for key in fields if key in values})
-        if config.parameterization not in PARAMETERIZATIONS:
-            raise ValueError(f"The config of this checkpoint asks for parameterization {config.parameterization!r}: "
-                             f"only {', '.join(PARAMETERIZATIONS)} can be sampled.")
+        for name, known in (("parameterization", PARAMETERIZATIONS), ("beta_schedule", BETA_SCHEDULES)):
+            if (value := getattr(config, name)) not in known:
+                raise ValueError(f"The config of this checkpoint asks for {name} {value!r}: only {', '.join(known)} "
+                                 "can be sampled.")
+        for name in LIMITS:
+            check_limits(name, getattr(config, name))
         return config
+
+
+def part(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """`params[name]`, which has to be a mapping where it is there."""
+    found = params.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ValueError(f"The config of this checkpoint has {name} = {str(found)[:40]!r}: it must hold a mapping "
+                         "there as CompVis's configs do.")
+    return found
 
 
 def inner_params(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """`params[name]`, or its `params` where it is written as {target, params}."""
-    config = params.get(name, {})
-    return config.get("params", config)
+    config = part(params, name)
+    return part(config, "params") if "params" in config else config
+
+
+def check_limits(name: str, value: float) -> None:
+    """Raises ValueError for a number with which there is no noise schedule, or no latent."""
+    low, high = LIMITS[name]
+    if not low <= value <= high:  # NaN too
+        raise ValueError(f"The config of this checkpoint has {name} = {value}: give a number from {low:g} to {high:g}.")
 
 
 def cast(key: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`: YAML reads 1e-4 as text."""
     try:
         return type(default)(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"The config of this checkpoint has {key} = {value!r}: give a number as in "
                          f"{key}: {default}.") from error
 
@@ -67,10 +89,16 @@ def read_config(path: Path, metadata: Mapping[str, str] | None) -> LDMConfig | N
     for file in beside:
         if file.is_file():
             document = read_mapping(file)
-            return LDMConfig.from_params(document.get("model", {}).get("params", document))
+            model = part(document, "model")
+            return LDMConfig.from_params(part(model, "params") if "params" in model else document)
     if metadata and "unet_config" in metadata:
         keys = ("unet_config", "first_stage_config", "schedule", "scale_factor")
-        return LDMConfig.from_params({key: json.loads(metadata[key]) for key in keys if key in metadata})
+        try:
+            values = {key: json.loads(metadata[key]) for key in keys if key in metadata}
+        except ValueError as error:
+            raise ValueError(f"The config in the metadata of {path.name} is not JSON ({error}): download it again, or "
+                             "put its CompVis config beside it.") from error
+        return LDMConfig.from_params(values)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import comfy.model_patcher
@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from .architecture import StateDict, first_stage_config, refuse_other_models, unet_architecture
-from .config import read_config
+from .config import check_limits, read_config
 from .first_stage import load_first_stage
 from .model import LDMLatentFormat, LDMModel, LDMModelConfig, load_unet  # noqa: F401
 from .preview import fit_preview
@@ -31,9 +31,13 @@ def load_ldm(path: str | Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
     path = Path(path)
     weights, metadata = read_weights(path)
     unet, first_stage = below(weights, UNET), below(weights, FIRST_STAGE)
-    refuse_other_models(unet, set(weights))
-    architecture = unet_architecture(unet)
-    stage = tiny_config(first_stage) if is_tiny(first_stage) else first_stage_config(first_stage)
+    try:
+        refuse_other_models(unet, set(weights))
+        architecture = unet_architecture(unet)
+        stage = tiny_config(first_stage) if is_tiny(first_stage) else first_stage_config(first_stage)
+    except (IndexError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{path.name} has weights of shapes that no latent diffusion model has: download it again, or "
+                         "choose another checkpoint.") from error
     if architecture.in_channels != stage["embed_dim"]:
         raise ValueError(f"The U-Net of {path.name} works on {architecture.in_channels} channels but its first stage "
                          f"makes {stage['embed_dim']}: the two do not belong together; choose another checkpoint.")
@@ -43,10 +47,13 @@ def load_ldm(path: str | Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.
                          f"factor it was trained with: put its CompVis config beside it, named {path.stem}.yaml.")
     vae = load_first_stage(first_stage, stage, config.tanh_out)
     scale_factor = float(weights.get("scale_factor", config.scale_factor))
+    check_limits("scale_factor", scale_factor)
+    unet = ema_weights(weights, unet)
+    refuse_spoilt(path, [*unet.values(), *first_stage.values()])
     latent_format = LDMLatentFormat(scale_factor, stage["embed_dim"], vae.downscale_ratio)
     fit_preview(latent_format, vae.first_stage_model, vae.downscale_ratio)
     model_config = LDMModelConfig(architecture, config, latent_format)
-    return load_unet(ema_weights(weights, unet), model_config, weights.get("alphas_cumprod")), vae
+    return load_unet(unet, model_config, weights.get("alphas_cumprod")), vae
 
 
 def read_weights(path: Path) -> tuple[StateDict, Mapping[str, str] | None]:
@@ -58,6 +65,12 @@ def read_weights(path: Path) -> tuple[StateDict, Mapping[str, str] | None]:
                          "read safely: convert it to .safetensors, with its CompVis config beside it.") from error
     except (RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(f"{path.name} cannot be read ({error}): download it again.") from error
+
+
+def refuse_spoilt(path: Path, weights: Iterable[torch.Tensor]) -> None:
+    """Raises ValueError where a weight is no number: every picture would be black."""
+    if not all(torch.isfinite(tensor).all() for tensor in weights):
+        raise ValueError(f"{path.name} holds NaN or infinite weights: download it again, or choose another checkpoint.")
 
 
 def below(weights: StateDict, prefix: str) -> dict[str, torch.Tensor]:

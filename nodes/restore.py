@@ -1,0 +1,313 @@
+"""Menu group "photo", first of all: Restore Photo, the other nodes' work in one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
+from comfy_api.latest import io, ui
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..operators import fit as fits
+from ..operators.discrepancy import ROUNDING
+from ..operators.lines import dilate, find_lines
+from ..operators.measurement import Measurement
+from ..runtime.codec import spatial_factor
+from ..runtime.conditioning import Conditioning, empty_conditioning, encode_text, is_unconditional
+from ..runtime.levels import AUTO
+from ..runtime.sampler import Report
+from .consistency import consistent
+from .masks import photo_mask
+from .measurement import ESTIMATE, measurement_of
+from .photo import fitted, stitched
+from .problems import PROBLEMS, Job, Problem
+from .sampling import DRAFT_VAE, restore
+from .types import CATEGORY, check_choice, check_image
+from .verdict import GREY_LEVELS, verdict
+
+METHOD = "Glued MAP"
+QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}
+"""Steps and candidates."""
+
+FALLBACK_SIGMA = 0.02
+"""Of a clean JPEG, for a photo whose noise cannot be estimated."""
+
+RCOND = 0.1
+WINDOW, MARGIN = 64, 8
+"""Side of the window around a mask, and what lies between them, at least; in latents."""
+
+SHOWN, GAP = 256, 8
+"""Least height of a picture in the node, and the white between before and after, in pixels."""
+
+
+class RestorePhoto(io.ComfyNode):
+    """From a photo and what is wrong with it to the restored one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSLD_RestorePhoto",
+            display_name="Restore Photo",
+            category=CATEGORY,
+            description="Repairs a photo with the diffusion model you have: sharpens, enlarges, removes noise, fills "
+            "holes, removes scratches, adds colour. Keeps what the photo says.",
+            inputs=[
+                io.Image.Input("image", tooltip="The photo, of any size; or several of one size."),
+                io.Model.Input("model", tooltip="From Load Checkpoint, or Load Latent Diffusion (LDM)."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Combo.Input(
+                    "problem",
+                    options=list(PROBLEMS),
+                    default=next(iter(PROBLEMS)),
+                    tooltip="What is wrong with the photo. Its noise is estimated beside that.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.1,
+                    tooltip="How strong the problem is; 0 takes a good default or an estimate.\n"
+                    + "\n".join(f"{name}: {problem.help}." for name, problem in PROBLEMS.items()),
+                ),
+                io.Combo.Input(
+                    "quality",
+                    options=list(QUALITIES),
+                    default="balanced",
+                    tooltip="\n".join(
+                        f"{name}: {steps} steps, {starts} candidate(s)." for name, (steps, starts) in QUALITIES.items()
+                    ),
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed makes another guess at what is lost. Image i of a batch uses seed + i.",
+                ),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    tooltip="May stay empty, or say what the photo shows; needs clip.",
+                ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="For fill a mask, and remove scratches: painted = to restore."
+                ),
+                io.Clip.Input("clip", optional=True, tooltip="Reads the prompt; better connected even without one."),
+                DRAFT_VAE,
+                io.Float.Input(
+                    "angle",
+                    default=0.0,
+                    min=-360.0,
+                    max=360.0,
+                    step=1.0,
+                    optional=True,
+                    tooltip="Only for sharpen: motion. In degrees, counter-clockwise from horizontal.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="restored", tooltip="At the photo's own, or the enlarged, size."),
+                io.Image.Output(display_name="before|after", tooltip="The photo beside the restored one."),
+                io.String.Output(display_name="report", tooltip="What was done, and whether it matches the photo."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        model,
+        vae,
+        problem,
+        strength,
+        quality,
+        seed,
+        prompt,
+        mask=None,
+        clip=None,
+        draft_vae=None,
+        angle=0.0,
+    ) -> io.NodeOutput:
+        check_image(image)
+        check_choice("problem", problem, PROBLEMS)
+        check_choice("quality", quality, QUALITIES)
+        image = image.expand(-1, -1, -1, 3)
+        conditioning, note = conditioning_of(model, clip, prompt)
+        task = Task(model, vae, PROBLEMS[problem], strength, angle, quality, conditioning, draft_vae)
+        masks = masks_of(image, mask, task.problem, problem, strength)
+        results = [
+            restore_photo(task, photo[None], marked[None], (seed + i) % 2**64)
+            for i, (photo, marked) in enumerate(zip(image, masks, strict=True))
+        ]
+        restored = torch.cat([result.restored for result in results])
+        pair = beside(image, restored)
+        notes = [note] if note else []
+        if mask is not None and mask.any() and not task.problem.masked:
+            notes.append(f"The mask was not used: {problem} treats the whole photo.")
+        report = "\n\n".join(told(problem, task, result) for result in results)
+        report = "\n".join([report, *(f"Note: {text}" for text in notes)])
+        shown = ui.PreviewImage(shown_pair(image, restored), cls=cls)
+        return io.NodeOutput(restored, pair, report, ui=shown.as_dict() | {"text": [report]})
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is the same for all photos of a batch."""
+
+    model: ModelPatcher
+    vae: VAE
+    problem: Problem
+    strength: float
+    angle: float
+    quality: str
+    conditioning: Conditioning | None
+    draft_vae: VAE | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One restored photo, IMAGEs of a batch of one."""
+
+    photo: Tensor
+    restored: Tensor
+    measurement: Measurement
+    window: Tensor
+    """The restored window that was measured."""
+    strength: float
+    estimated: bool
+    """Whether the noise was estimated."""
+    report: Report
+    seed: int
+
+
+def restore_photo(task: Task, photo: Tensor, mask: Tensor, seed: int) -> Result:
+    """Fit, measure, sample, make consistent, undo the fit; photo is (1, H, W, 3), mask (1, H, W; bool): unknown."""
+    problem = task.problem
+    fit = fit_for(problem, task.vae, mask)
+    window, unknown = fitted(photo, mask, fit)
+    strength = task.strength or problem.default or 0.0
+    operator = problem.operator(Job(strength, task.angle, tuple(window.shape[1:3]), unknown))
+    sigma = 2 * strength / GREY_LEVELS if problem.noise else 0.0
+    measurement, estimated = measurement_with_noise(window, operator, sigma)
+    steps, candidates = QUALITIES[task.quality]
+    _, restored, report = restore(
+        task.model,
+        task.vae,
+        measurement,
+        seed,
+        METHOD,
+        {"candidates": candidates},
+        (AUTO, steps),
+        (task.conditioning, None, 1.0),
+        draft_vae=task.draft_vae,
+    )
+    if problem.masked:
+        restored = consistent(restored, measurement, "exact", RCOND)
+    whole = stitched(photo, [(restored, fit)])
+    return Result(photo, whole, measurement, restored, strength, estimated, report, seed)
+
+
+def fit_for(problem: Problem, vae: VAE, mask: Tensor) -> fits.Fit:
+    """The whole photo, padded; only the surroundings of a mask where that is all there is to restore."""
+    factor = spatial_factor(vae)
+    multiple, align = fits.least_multiple(factor, problem.factor)
+    if problem.masked:
+        return fits.around(mask.any(0), MARGIN * factor, WINDOW * factor, multiple, align)
+    return fits.pad(tuple(mask.shape[1:]), multiple, align)
+
+
+def measurement_with_noise(photo: Tensor, operator, sigma: float) -> tuple[Measurement, bool]:
+    """The measurement, with this noise or (0) the photo's own, and whether that could be estimated."""
+    if sigma:
+        return measurement_of(photo, operator, sigma), False
+    try:
+        measurement = measurement_of(photo, operator, ESTIMATE)
+    except ValueError as error:
+        if "estimated" not in str(error):
+            raise
+        return measurement_of(photo, operator, FALLBACK_SIGMA), False
+    return Measurement(measurement.y, measurement.operator, max(measurement.sigma_y, ROUNDING)), True
+
+
+def masks_of(image: Tensor, mask: Tensor | None, problem: Problem, name: str, strength: float) -> Tensor:
+    """(B, H, W), bool: what is to be restored in each photo. ValueError where that is nothing or all."""
+    count, height, width = image.shape[:3]
+    if not problem.masked:
+        return torch.zeros(count, height, width, dtype=torch.bool)
+    masks = photo_mask(image, mask).expand(count, -1, -1)
+    if problem.default is None:
+        cure = "paint what to restore in the mask editor, and connect the mask of Load Image"
+        masks = dilate(masks, round(strength))
+    else:
+        cure = "raise strength to the width of the scratches, or paint them as a mask"
+        masks = masks | find_lines(image.movedim(-1, 1).float().cpu(), max_width=round(strength or problem.default))
+    if not masks.flatten(1).any(1).all():
+        raise ValueError(f"mask: {name} finds nothing to restore; {cure}.")
+    if masks.flatten(1).all(1).any():
+        raise ValueError("mask: it marks the whole photo, so nothing would be kept; paint only what to restore.")
+    return masks
+
+
+def conditioning_of(model: ModelPatcher, clip: CLIP | None, prompt: str) -> tuple[Conditioning | None, str]:
+    """What the model is told, and a note where that is not what a person may think."""
+    if is_unconditional(model):
+        return None, "The prompt was not used: this model takes no text." if prompt.strip() else ""
+    if clip is not None:
+        return encode_text(clip, prompt), ""
+    if prompt.strip():
+        raise ValueError("prompt: nothing can read it without a CLIP; connect clip to the checkpoint's CLIP.")
+    conditioning = empty_conditioning(model)
+    if conditioning is None:
+        raise ValueError("clip: nothing is connected, and this model needs a text; connect the checkpoint's CLIP.")
+    return conditioning, "No CLIP is connected, so the model was given zeros in place of an empty prompt."
+
+
+def told(problem: str, task: Task, result: Result) -> str:
+    """The report of one photo, in words."""
+    height, width = result.photo.shape[1:3]
+    after = f"{result.restored.shape[2]} x {result.restored.shape[1]}"
+    size = f"{width} x {height} pixels" + (f", enlarged to {after}" if task.problem.factor > 1 else "")
+    strength = f" ({result.strength:g} {task.problem.unit})" if result.strength and task.problem.unit else ""
+    sigma = result.measurement.sigma_y
+    source = "estimated from the photo" if result.estimated else "as given" if task.problem.noise else "assumed"
+    steps, candidates = QUALITIES[task.quality]
+    return "\n".join(
+        [
+            f"{problem}{strength}: a photo of {size}.",
+            f"Noise: {sigma * GREY_LEVELS / 2:.1f} of 255 grey levels (sigma {sigma:.3g}), {source}.",
+            f"Verdict: {verdict(result.measurement, result.window)}.",
+            f"{METHOD}, {steps} steps, {candidates} candidate(s), seed {result.seed}: "
+            f"{result.report.nfe} passes of the model in {result.report.seconds:.1f} s.",
+        ]
+    )
+
+
+def beside(before: Tensor, after: Tensor) -> Tensor:
+    """Two IMAGEs side by side at the size of the second, with some white between."""
+    before = resized(before, tuple(after.shape[1:3]))
+    white = after.new_ones(len(after), after.shape[1], GAP, after.shape[3])
+    return torch.cat([before.to(after), white, after], dim=2)
+
+
+def shown_pair(before: Tensor, after: Tensor) -> Tensor:
+    """Before and after, at least SHOWN pixels high: small photos by whole factors, with sharp pixels."""
+    factor = math.ceil(SHOWN / after.shape[1])
+    size = tuple(factor * n for n in after.shape[1:3])
+    return beside(resized(before, size, "nearest-exact"), resized(after, size, "nearest-exact"))
+
+
+def resized(image: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
+    """An IMAGE of another height and width."""
+    if tuple(image.shape[1:3]) == size:
+        return image
+    return F.interpolate(image.movedim(-1, 1), size=size, mode=mode).clamp(0, 1).movedim(1, -1)
+
+
+NODES = [RestorePhoto]

@@ -1,0 +1,74 @@
+"""Restore Photo in the real executor: every problem on the embedded prior, in a job of four nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from psld.nodes.problems import PROBLEMS
+from psld.tests.ldm import photo, psnr
+from psld.tests.prompts import call, node
+
+EMBEDDED = "[embedded] hands64.safetensors"
+
+
+def save(file: Path, image: torch.Tensor, hole: tuple[int, int, int, int] | None = None) -> None:
+    """An IMAGE of one as PNG, transparent in the box (left, top, right, bottom)."""
+    picture = Image.fromarray((image[0] * 255).round().byte().numpy())
+    if hole is not None:
+        picture.putalpha(255)
+        picture.paste((0, 0, 0, 0), hole)
+    picture.save(file)
+
+
+def job(name: str, problem: str, **settings) -> dict:
+    """Load Image, a loader, Restore Photo, Save Image."""
+    settings = dict(strength=0.0, quality="fast", seed=1, prompt="") | settings
+    return {
+        "photo": node("LoadImage", image=name),
+        "prior": node("PSLD_LoadLDM", ckpt_name=EMBEDDED),
+        "restore": node("PSLD_RestorePhoto", image=["photo", 0], mask=["photo", 1], model=["prior", 0],
+                        vae=["prior", 1], problem=problem, **settings),
+        "save": node("SaveImage", images=["restore", 0], filename_prefix="restored"),
+    }  # fmt: skip
+
+
+def spoilt(problem: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A photo as it should be and as it is, in sizes that are no multiple of 4 where they are not enlarged."""
+    clean = photo() if PROBLEMS[problem].factor > 1 else photo()[:, 3:58, 5:62].clamp(0.15, 0.85)
+    operator, parameters = {
+        "sharpen: out of focus": ("GaussianBlur", dict(sigma=1.5, kernel_size=13, boundary="reflect")),
+        "sharpen: motion": ("LineBlur", dict(length=5.0, angle=30.0, boundary="reflect")),
+        "enlarge x2": ("SuperResolution", dict(factor=2.0, kernel="bicubic")),
+        "enlarge x4": ("SuperResolution", dict(factor=4.0, kernel="bicubic")),
+        "add colour": ("Greyscale", dict(red=0.299, green=0.587, blue=0.114)),
+    }.get(problem, ("Denoise", {}))
+    sigma = 0.2 if problem == "remove noise" else 0.02
+    (A,) = call(operator, **parameters)
+    bad = call("Measure", image=clean, operator=A, noise="gaussian", sigma=sigma, seed=7)[1].clone()
+    if problem == "remove scratches":
+        bad[:, :, 20:22] = 0
+    return clean, bad
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_four_nodes_restore_a_photo(problem, run_prompt, comfy_base):
+    clean, bad = spoilt(problem)
+    save(comfy_base / "input" / "bad.png", bad, (20, 10, 40, 30) if problem == "fill a mask" else None)
+    settings = dict(strength=5.0, angle=30.0) if problem == "sharpen: motion" else {}
+    outputs = run_prompt(job("bad.png", problem, **settings))
+    restored, pair, report = outputs["restore"]
+    loaded = outputs["photo"][0]
+    assert restored.shape == clean.shape and pair.shape[2] > 2 * restored.shape[2]
+    assert torch.equal(pair[:, :, -restored.shape[2] :], restored)
+    assert report.startswith(problem) and "Verdict: matches the photo" in report
+    if PROBLEMS[problem].masked:
+        hole = torch.zeros(restored.shape[1:3], dtype=torch.bool)
+        hole[(slice(10, 30), slice(20, 40)) if problem == "fill a mask" else (slice(None), slice(19, 23))] = True
+        assert torch.equal(restored[0][~hole], loaded[0][~hole])
+        assert not torch.equal(restored[0][hole], loaded[0][hole])
+    else:
+        shown = pair[:, :, : restored.shape[2]]  # the photo at the restored one's size
+        assert psnr(restored, clean) > psnr(shown, clean) + (0 if problem == "add colour" else 1)
