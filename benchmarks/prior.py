@@ -23,7 +23,8 @@ from ..operators.measurement import Measurement
 from ..runtime import checks
 from ..runtime.ldm import load_ldm
 from ..runtime.levels import AUTO, noise_levels
-from ..runtime.sampler import posterior_sampler, static
+from ..runtime.plain import plain
+from ..runtime.sampler import posterior_sampler
 from ..solvers import METHODS, Autoencoder, Method
 
 EMBEDDED = PRIORS / "hands64.safetensors"
@@ -84,7 +85,7 @@ def load_prior(checkpoint: Path | None) -> Prior:
         except RuntimeError as error:
             raise DevError(f"--checkpoint: {not_ldm} ComfyUI's own loader: {error}") from error
         positive = clip.encode_from_tokens_scheduled(clip.tokenize(""))
-    return Prior(path.name, static(model, "model"), vae, positive)
+    return Prior(path.name, plain(model), vae, positive)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from ..operators.measurement import Measurement
 from ..runtime import checks
 from ..runtime.conditioning import Conditioning, is_unconditional
 from ..runtime.levels import AUTO, noise_levels, schedulers
-from ..runtime.sampler import Report, find_method, posterior_sampler, static
+from ..runtime.plain import plain
+from ..runtime.sampler import Report, find_method, posterior_sampler
 from ..solvers import METHODS, Step
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels, pixels_from_image
 
@@ -214,7 +215,7 @@ def restore(
     check_steps(steps)
     solver = find_method(method)
     sigmas = noise_levels(model, scheduler, steps, solver)
-    model = static(model, "model") if solver.through_denoiser else model
+    model = plain(model) if solver.through_denoiser else model
     checks.check_pair(model, vae)
     checks.check_measurement(measurement, vae, solver)
     guider = make_guider(model, *prompts)

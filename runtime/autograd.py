@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -12,36 +13,35 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def differentiable(modules: Iterable[nn.Module]) -> Iterator[None]:
+def differentiable(modules: Iterable[nn.Module], constants: Iterable[object] = ()) -> Iterator[None]:
     """Inside, autograd works and reaches the inputs of the modules; afterwards they are as they were.
 
     The executor runs nodes under inference mode, and autograd refuses to save tensors that were made there, so
     every weight is replaced by an alias of its storage. Frozen weights also cut the activations that are saved.
+    constants: objects whose tensor attributes enter the graph too, such as a latent format with means of its own.
     """
     with torch.inference_mode(False), torch.enable_grad(), training_kernels(), ExitStack() as restore:
         for module in modules:
-            restore.enter_context(aliased_weights(module))
+            for part in module.modules():
+                restore.enter_context(aliased(part._parameters))
+                restore.enter_context(aliased(part._buffers))
+        for constant in constants:
+            restore.enter_context(aliased(vars(constant)))
         yield
 
 
 @contextmanager
-def aliased_weights(root: nn.Module) -> Iterator[None]:
-    """Replaces each parameter and buffer of a module tree by a frozen alias; puts the originals back in any case.
+def aliased(attributes: dict[str, Any]) -> Iterator[None]:
+    """Replaces each tensor of a dictionary by a frozen alias; puts the originals back in any case.
 
     Enter outside inference mode, or the aliases are inference tensors too.
     """
-    originals: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    originals = {name: value for name, value in attributes.items() if isinstance(value, Tensor)}
     try:
-        for module in root.modules():
-            for weights in (module._parameters, module._buffers):
-                for name, weight in weights.items():
-                    if weight is not None:
-                        originals.append((weights, name, weight))
-                        weights[name] = alias(weight)
+        attributes.update({name: alias(tensor) for name, tensor in originals.items()})
         yield
     finally:
-        for weights, name, weight in originals:
-            weights[name] = weight
+        attributes.update(originals)
 
 
 def alias(tensor: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -21,6 +21,7 @@ from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, 
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
+from .plain import plain, plain_denoiser
 
 
 @dataclass
@@ -57,8 +58,8 @@ def posterior_sampler(
     parameters |= {name: value for name, value in (wishes or {}).items() if name in parameters}
     if draft_vae is not None:
         checks.check_draft(draft_vae, vae, solver)
-    guide, name = (vae, "vae") if draft_vae is None else (draft_vae, "draft_vae")
-    guide_patcher = static(guide.patcher, name) if solver.through_decoder else guide.patcher
+    guide = vae if draft_vae is None else draft_vae
+    guide_patcher = plain(guide.patcher) if solver.through_decoder else guide.patcher
     report = report if report is not None else Report(method)
 
     def sample(
@@ -71,39 +72,30 @@ def posterior_sampler(
         checks.check_latent(x, measurement, vae)
         checks.check_sigmas(sigmas)
         if solver.through_denoiser:
-            refuse_dynamic(patcher)
             checks.check_differentiable(patcher)
             use_differentiable_attention(extra_args["model_options"])
 
         vae_patcher = guide_patcher if guide is vae else vae.patcher
-        keep_loaded(guider, {vae_patcher: vae, guide_patcher: guide}, x, solver)
-        cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
-        with gradients(solver, guider, guide_patcher), cancel:
-            device = x.device
-            own_inpainting_inputs(model, extra_args, device)
-            codec = Codec(vae, vae_patcher.model, guider.inner_model)
-            draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
-            latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser)
-            started = time.perf_counter()
+        device = x.device
+        with plain_denoiser(guider) if solver.through_denoiser else nullcontext(patcher) as denoiser:
+            keep_loaded(guider, denoiser, {vae_patcher: vae, guide_patcher: guide}, x, solver)
+            cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
+            with gradients(solver, guider, guide_patcher), cancel, explained():
+                own_inpainting_inputs(model, extra_args, device)
+                codec = Codec(vae, vae_patcher.model, guider.inner_model)
+                draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
+                latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser)
+                started = time.perf_counter()
 
-            def after_step(step: Step) -> None:
-                report.seconds = time.perf_counter() - started
-                if on_step is not None:
-                    on_step(step)
-                if callback is not None:
-                    callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
+                def after_step(step: Step) -> None:
+                    report.seconds = time.perf_counter() - started
+                    if on_step is not None:
+                        on_step(step)
+                    if callback is not None:
+                        callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
 
-            try:
                 z, levels = own(x, device), own(sigmas, device)
                 return solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
-            except RuntimeError as error:
-                if not lacks_gradient(error):
-                    raise
-                raise RuntimeError(
-                    f"model, vae: {str(error).splitlines()[0]}; an attention kernel or a model patch (torch.compile, "
-                    "sage or flash attention, a quantised model) may have no gradient: load the plain fp16 or fp32 "
-                    "checkpoint without patches, or lower gamma and omega if it happens late in the run."
-                ) from error
 
     return KSAMPLER(sample)
 
@@ -115,12 +107,38 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def gradients(solver: Method, guider: object, guide: ModelPatcher) -> AbstractContextManager:
+@contextmanager
+def gradients(solver: Method, guider: object, guide: ModelPatcher) -> Iterator[None]:
     """The autograd mode a solver needs: through U-Net and VAE, through the VAE alone, or plain inference."""
     if not solver.differentiable:
-        return torch.inference_mode()
-    unet = [guider.inner_model, *(m.model for m in guider.loaded_models)] if solver.through_denoiser else []
-    return differentiable([*unet, guide.model])
+        with torch.inference_mode():
+            yield
+        return
+    latent_format = guider.inner_model.latent_format
+    if not solver.through_denoiser:
+        with differentiable([guide.model], [latent_format]):
+            yield
+        return
+    models = [guider.inner_model, *(m.model for m in guider.loaded_models), guide.model]
+    # transformers of the Flux family add to what was saved for backward in place
+    with differentiable(models, [latent_format]), torch.autograd.graph.allow_mutation_on_saved_tensors():
+        yield
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Says what usually takes a gradient away, where one is missing."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not lacks_gradient(error):
+            raise
+        raise RuntimeError(
+            f"model, vae: {str(error).splitlines()[0]}; an attention kernel or a model patch (torch.compile, sage or "
+            "flash attention, a quantised model) may have no gradient: load the plain fp16 or fp32 checkpoint without "
+            "patches, choose a method without gradients through the model (Glued MAP, Proximal gluing), or lower gamma "
+            "and omega if it happens late in the run."
+        ) from error
 
 
 def latent_model(
@@ -157,7 +175,13 @@ def latent_model(
 
 def lacks_gradient(error: RuntimeError) -> bool:
     """Whether a run ended for want of a gradient: by our own checks, or by autograd's on a lost or forbidden graph."""
-    autograd = ("Inference tensors cannot be saved", "does not require grad")
+    autograd = (
+        "Inference tensors cannot be saved",
+        "Inplace update to inference tensor",
+        "does not require grad",
+        "modified by an inplace operation",
+        "no autograd formula was registered",
+    )
     return isinstance(error, GradientError) or any(words in str(error) for words in autograd)
 
 
@@ -170,7 +194,9 @@ def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: to
         extra_args["denoise_mask"] = own(extra_args["denoise_mask"], device)
 
 
-def keep_loaded(guider: object, vaes: dict[ModelPatcher, VAE], x: Tensor, solver: Method) -> None:
+def keep_loaded(
+    guider: object, denoiser: ModelPatcher, vaes: dict[ModelPatcher, VAE], x: Tensor, solver: Method
+) -> None:
     """Loads the VAEs, the last of which takes the gradients, beside the models of the running sampler and makes room.
 
     Done here, not by an additional model on the patcher, so that it serves foreign sampler nodes too.
@@ -179,7 +205,7 @@ def keep_loaded(guider: object, vaes: dict[ModelPatcher, VAE], x: Tensor, solver
     *plain, guide = (vae_memory(vae, x) for vae in vaes.values())
     needed = sum(plain) + guide * (3 if solver.through_decoder else 1)
     needed += guider.inner_model.memory_required(list(x.shape)) * (3 if solver.through_denoiser else 1)
-    models = [guider.model_patcher, *vaes, *guider.loaded_models]
+    models = [denoiser, *vaes, *guider.loaded_models]
     comfy.model_management.load_models_gpu(models, memory_required=needed)
 
 
@@ -191,30 +217,3 @@ def vae_memory(vae: VAE, x: Tensor) -> float:
         vae.memory_used_decode((1, channels, height, width), vae.vae_dtype)
         + vae.memory_used_encode((1, 3, height * factor, width * factor), vae.vae_dtype)
     )
-
-
-def static(patcher: ModelPatcher, name: str) -> ModelPatcher:
-    """The patcher or, where a later layer overwrites the weights in use (dynamic VRAM), one that holds them all."""
-    if not is_dynamic(patcher):
-        return patcher
-    try:
-        return patcher.clone(disable_dynamic=True)
-    except Exception as error:
-        raise ValueError(
-            f"{name}: it is loaded with dynamic VRAM, through which no gradient can flow, and it cannot be loaded "
-            "without; start ComfyUI with --disable-dynamic-vram."
-        ) from error
-
-
-def refuse_dynamic(patcher: ModelPatcher) -> None:
-    """For sampler nodes that are not ours: their model cannot be exchanged any more."""
-    if is_dynamic(patcher):
-        raise ValueError(
-            "model: it is loaded with dynamic VRAM, through which no gradient can flow; use the PSLD KSampler node, "
-            "or start ComfyUI with --disable-dynamic-vram."
-        )
-
-
-def is_dynamic(patcher: ModelPatcher) -> bool:
-    """Whether the weights are views into a reused buffer (ComfyUI of 2026, on GPUs)."""
-    return getattr(patcher, "is_dynamic", lambda: False)()

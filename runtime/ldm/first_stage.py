@@ -49,10 +49,18 @@ def load_first_stage(weights: StateDict, config: dict[str, Any], tanh_out: bool 
     device = comfy.model_management.vae_device()
     dtype = comfy.model_management.vae_dtype(device, [torch.float32])  # half precision only where the user asks for it
     vae = comfy.sd.VAE(sd=dict(weights), device=device, config={"params": params}, dtype=dtype)
+    make_plain(vae)
     if n_embed:
         turn_into_vq(vae.first_stage_model, weights["quantize.embedding.weight"])
     describe(vae, config["embed_dim"], config["ddconfig"], n_embed)
     return vae
+
+
+def make_plain(vae: comfy.sd.VAE) -> None:
+    """Takes a VAE off dynamic VRAM, through which no gradient flows: first stages are small enough to stay loaded."""
+    offload_device = comfy.model_management.vae_offload_device()
+    vae.first_stage_model.to(vae.vae_dtype)  # dynamic VRAM leaves the file's precision, and casts as it goes
+    vae.patcher = comfy.model_patcher.ModelPatcher(vae.first_stage_model, vae.device, offload_device)
 
 
 def turn_into_vq(model: AutoencoderKL, codebook: torch.Tensor) -> None:
