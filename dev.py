@@ -37,6 +37,11 @@ def restore_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--ray", metavar="ADDRESS", help=ray)
 
 
+def soak_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=10, help="how long (default: 10)")
+    parser.add_argument("--clients", type=int, default=8, help="clients at once (default: 8)")
+
+
 def ui_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8188, help="port on the loopback interface (default: 8188)")
 
@@ -45,6 +50,7 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
     "restore": ("restore a folder of photos by a workflow", restore_arguments),
+    "soak": ("keep one server busy with mixed prompts, and watch its memory", soak_arguments),
     "test": ("run ruff and pytest", test.arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
     "draw": ("write samples, workflows and pictures anew", draw.arguments),

@@ -129,9 +129,17 @@ class Client:
                 raise Interrupted(f"The run was cancelled in {describe(workflow, data.get('node_id', ''))}.")
         raise Closed("ComfyUI closed the connection in mid-run; its log says why.")
 
-    async def interrupt(self) -> None:
-        """Cancels the running prompt, as the Cancel button does."""
-        async with self.session.post(f"{self.url}/interrupt") as answer:
+    async def interrupt(self, prompt: str | None = None) -> None:
+        """Cancels the running prompt, as the Cancel button does; where one is named, only that."""
+        await self.post("interrupt", {"prompt_id": prompt} if prompt else {})
+
+    async def free(self) -> None:
+        """Unloads all models and forgets what nodes gave, as the Manager's button does."""
+        await self.post("free", {"unload_models": True, "free_memory": True})
+
+    async def post(self, path: str, body: dict[str, Any]) -> None:
+        """Posts JSON that has no answer."""
+        async with self.session.post(f"{self.url}/{path}", json=body) as answer:
             answer.raise_for_status()
 
     async def upload(self, name: str, content: bytes, subfolder: str = "", folder: str = "input") -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from psld.devkit import ROOT, DevError
+from psld.devkit import ROOT, DevError, soak
 from psld.devkit.client import Client, Event, Interrupted, Workflow
 from psld.devkit.server import PACK, Server, comfyui_server
 from psld.nodes import NODES
+from psld.nodes.operators import NODES as OPERATORS
+from psld.tests.bad_values import INPUTS, good, sockets
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -120,6 +122,47 @@ def test_a_node_that_fails_is_named_with_its_reason(server: Server) -> None:
     workflow["measure"]["inputs"]["image"] = ["odd", 0]
     with pytest.raises(DevError, match=r"PSLD_\w+ \(node \w+\) failed: .*62"):
         talk(server, lambda client: client.run(workflow))
+
+
+def rows_for_the_api() -> list[list[Any]]:
+    """Some rows of the table of operators that need nothing connected; the server makes 2.5 and "yes" 2 and true."""
+    names = {node.GET_SCHEMA().node_id.removeprefix("PSLD_") for node in OPERATORS}
+    alone = {name for name in names if not any(known.io_type in sockets() for known in INPUTS[name].values())}
+    rows = [row for row in json.loads((ROOT / "tests" / "bad_inputs.json").read_text()) if row[0] in alone]
+    sent = [row for row in rows if isinstance(row[2], (int, float, str)) and row[2] not in (2.5, True)]
+    sent = [row for row in sent if INPUTS[row[0]][row[1]].io_type not in ("BOOLEAN", "STRING")]
+    return sent[:: max(1, len(sent) // 60)]
+
+
+def test_bad_inputs_are_answered_over_the_api(server: Server) -> None:
+    """By ComfyUI's validator where it looks, else by the node; either names the input, and nobody raises raw errors."""
+
+    async def scenario(client: Client) -> list[str]:
+        answers = []
+        for name, key, value, _ in rows_for_the_api():
+            bad = node(f"PSLD_{name}", **(good(name) | {key: value}))
+            prompt = {"bad": bad, "photo": node("LoadImage", image="psld_hand.png")}
+            prompt["measure"] = node(
+                "PSLD_Measure", image=["photo", 0], operator=["bad", 0], noise="none", sigma=0.0, seed=0
+            )
+            prompt["save"] = node("PreviewImage", images=["measure", 1])
+            with pytest.raises(DevError) as refused:
+                await client.run(prompt)
+            answers.append((key, value, str(refused.value)))
+        return answers
+
+    answers = talk(server, scenario)
+    assert len(answers) >= 50
+    for key, value, said in answers:
+        assert key in said and not any(raw in said for raw in ("Traceback", "TypeError", "tensor")), (key, value, said)
+
+
+def test_a_short_soak_by_eight_clients(server: Server) -> None:
+    log = asyncio.run(soak.soak(server, seconds=10, clients=8))
+    assert not log.wrong and len(log.clients) == 8 and min(log.clients) >= 1
+    found = soak.summary(log)
+    assert found["prompts"] == sum(log.clients) and found["median_seconds"]
+    assert found["slowest_cancel_seconds"] is None or found["slowest_cancel_seconds"] < 2
 
 
 def test_an_uploaded_photo_can_be_loaded(server: Server) -> None:
