@@ -2,10 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import consistency, loading, measurement, metrics, operators, photo, restore, sampling
+from . import consistency, jpeg, loading, measurement, metrics, operators, photo, restore, sampling
 from .guard import guarded
 
-GROUPS = (restore, operators, measurement, consistency, photo, sampling, loading, metrics)
+GROUPS = (restore, operators, measurement, consistency, jpeg, photo, sampling, loading, metrics)
 NODES = [guarded(node) for group in GROUPS for node in group.NODES]
 
 

@@ -129,9 +129,9 @@ class DataConsistency(io.ComfyNode):
 def consistent(image: Tensor, measurement: Measurement, method: str, rcond: float, error: float = 0.1) -> Tensor:
     """The image (IMAGE) nearest to the given one that fits the measurement; see the node's inputs.
 
-    ValueError, naming the input, for a non-linear operator and for an image of another size than was measured.
+    ValueError, naming the input, for an operator without a prox and for an image of another size than was measured.
     """
-    A = linear(measurement.operator, "measurement")
+    A = measurement.operator if measurement.operator.proximal else linear(measurement.operator, "measurement")
     x, y = pixels_from_image(image, dtype=precision(A)), measurement.y.to(precision(A))
     if tuple(x.shape[1:]) != A.image_shape or len(y) not in (1, len(x)):
         channels, height, width = A.image_shape
@@ -140,7 +140,9 @@ def consistent(image: Tensor, measurement: Measurement, method: str, rcond: floa
             f"{(len(y), height, width, channels)}; connect the image that was restored from this measurement."
         )
     x, y = stay_grey(measurement, x), y.expand(len(x), *A.measurement_shape)
-    if method == "exact":
+    if method == "exact" and not A.linear:
+        x = A.project(x, y)
+    elif method == "exact":
         x = x + A.pinv(A.restrict(y - A(x)), rcond=rcond)
     else:
         x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)

@@ -228,7 +228,7 @@ def restore(
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
     restored = vae.decode(samples)
-    if keep_measured and measurement.operator.linear:
+    if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)
     return samples, restored, report
 

@@ -5,6 +5,7 @@ from .blur import AnisotropicBlur, Blur, DefocusBlur, GaussianBlur, LineBlur, Mo
 from .colour import BayerMosaic, ChannelMix, Greyscale
 from .compose import Compose, Stack, nonlinear_part
 from .hadamard import CompressedSensing
+from .jpeg import JPEG
 from .masks import (
     Denoise,
     Destripe,
@@ -26,7 +27,7 @@ from .noise import (
     SpeckleNoise,
     estimate_sigma,
 )
-from .nonlinear import JPEG, Gamma, HighDynamicRange, PhaseRetrieval
+from .nonlinear import Gamma, HighDynamicRange, PhaseRetrieval
 from .resize import SuperResolution
 from .strokes import InpaintScratches, InpaintStrokes
 

@@ -71,6 +71,8 @@ class Operator(Movable, ABC):
     linear = False
     images = 1
     """Of how many images of a batch it holds something of their own (masks), in turn; 1: the same for all."""
+    proximal = False
+    """It has pinv and prox: all linear ones do, and those that a convex set of images fits (JPEG)."""
     measurement_shape: Shape
 
     def __init__(self, image_shape: Shape) -> None:
@@ -92,6 +94,14 @@ class Operator(Movable, ABC):
     def restrict(self, y: Tensor) -> Tensor:
         """y with zeros where nothing was measured (the identity but for masks)."""
         return y
+
+    def residual(self, y: Tensor, x: Tensor) -> Tensor:
+        """y - A(x), zero where nothing was measured."""
+        return self.restrict(y - self(x))
+
+    def linearised(self, x: Tensor) -> Tensor:
+        """What the residual is a difference from, and changes with x as it does: A(x), or its smooth part."""
+        return self.restrict(self(x))
 
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
@@ -116,7 +126,7 @@ class LinearOperator(Operator):
     others: masks, resizing, mosaics and channel mixing in any order, and stacks of them.
     """
 
-    linear = True
+    linear = proximal = True
     smoothing = False
     """It (or a part of it) is a blur: some of what it measures all but vanishes. No photograph is so free of noise that
     this could be brought back, and conjugate gradients would need thousands of iterations."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .base import LinearOperator, Operator, Shape
+from .jpeg import Coded, SetOperator
 from .masks import Identity
 from .merge import merge
 from .product import Product
@@ -33,7 +34,8 @@ def Compose(image_shape: Shape, makers: Sequence[Maker]) -> Operator:
     if not parts:
         return Identity(image_shape)
     if not all(part.linear for part in parts):
-        return Chain(image_shape, parts)
+        coded = isinstance(parts[-1], SetOperator) and len(parts) > 1 and all(part.linear for part in parts[:-1])
+        return Coded(image_shape, Compose(image_shape, makers[:-1]), parts[-1]) if coded else Chain(image_shape, parts)
     merged: list[LinearOperator] = []
     for part in parts:
         both = merge(merged[-1], part) if merged else None
@@ -70,7 +72,7 @@ class Chain(Operator):
 
 def nonlinear_part(operator: Operator) -> str:
     """The class of what makes an operator non-linear: its name, for messages."""
-    if isinstance(operator, Chain):
+    if isinstance(operator, Chain | Coded):
         return nonlinear_part(next(part for part in operator.parts if not part.linear))
     return type(operator).__name__
 

@@ -39,7 +39,7 @@ class Measurement:
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A(x) for x of shape (B, C, H, W), zero where nothing was measured."""
-        return self.operator.restrict(self.y - self.operator(x))
+        return self.operator.residual(self.y, x)
 
     def rms_residual(self, x: Tensor) -> Tensor:
         """||y - A(x)|| / sqrt(m) per sample, shape (B,), in [-1, 1] pixel units: sigma_y where x fits."""

@@ -46,8 +46,8 @@ def check_draft(draft: VAE, vae: VAE, solver: Method) -> None:
 def check_measurement(measurement: Measurement, vae: VAE, solver: Method) -> None:
     """The image behind the measurement must be one that the VAE can encode, the operator one for the solver."""
     channels, height, width = measurement.operator.image_shape
-    if solver.linear_only and not measurement.operator.linear:
-        able = ", ".join(name for name, method in METHODS.items() if not method.linear_only)
+    if not solver.takes(measurement.operator):
+        able = ", ".join(name for name, method in METHODS.items() if method.takes(measurement.operator))
         raise ValueError(
             f"measurement: {nonlinear_part(measurement.operator)} is not linear, and this method needs a linear "
             f"operator; choose another operator, or one of the methods {able}."

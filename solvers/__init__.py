@@ -44,7 +44,11 @@ METHODS = {
     ),
     "PSLD reference": Method(psld_reference, "the authors' update, for comparison", True, True),
     "Proximal gluing": Method(
-        proximal_gluing, "the gluing as a fixed point: no gradients, memory of plain sampling", levels=INVERSE_LEVELS
+        proximal_gluing,
+        "the gluing as a fixed point: no gradients, memory of plain sampling",
+        linear_only=False,
+        proximal_only=True,
+        levels=INVERSE_LEVELS,
     ),
     "Local MAP": Method(
         local_map,

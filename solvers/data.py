@@ -40,7 +40,7 @@ def excess(residual: Tensor, measurement: Measurement) -> Tensor:
 
 def start_at_pinv(model: LatentModel, measurement: Measurement, z: Tensor, sigma: Tensor) -> Tensor:
     """Noise z at level sigma -> E(A^+ y) under that noise; z itself where A is not linear and has no A^+."""
-    if not measurement.operator.linear:
+    if not measurement.operator.proximal:
         return z
     x = measurement.operator.pinv(measurement.y, rcond=noise_cutoff(measurement))
     return z + model.signal(sigma) * model.encode(x.clamp(-1, 1))

@@ -58,7 +58,7 @@ def glued_map(
 
     def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
         t = trust(model, measurement, sigma, c)
-        if measurement.operator.linear and model.spread(sigma) >= SETTLED:
+        if measurement.operator.proximal and model.spread(sigma) >= SETTLED:
             x0_hat = model.guide.decode(z0_hat)
             return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat, None
         h = Linearised(model, measurement, z0_hat)
@@ -73,7 +73,7 @@ def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Ten
 
     t: variance of x0's error by that of the measurement's noise, (B,).
     """
-    if not measurement.operator.linear:
+    if not measurement.operator.proximal:
         return None
     encode = model.guide.encode
     return encode(measurement.operator.prox(x0, measurement.y, per_sample(t, x0))) - encode(x0)

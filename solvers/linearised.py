@@ -51,8 +51,7 @@ class Linearised:
         return u
 
     def _measure(self, x: Tensor) -> Tensor:
-        operator = self.measurement.operator
-        return operator.restrict(operator(x))
+        return self.measurement.operator.linearised(x)
 
 
 def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: float, iterations: int) -> Tensor:

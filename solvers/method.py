@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..operators import Operator
+
 
 @dataclass(frozen=True)
 class Method:
@@ -18,7 +20,7 @@ class Method:
     through_denoiser, through_decoder: whether it needs gradients through the U-Net, through the VAE's decoder (and
         encoder). Without either it runs in the memory of plain sampling, with any attention kernel and fp8.
     takes_draft: whether it makes use of a LatentModel's draft.
-    linear_only: whether the operator must have an adjoint.
+    linear_only: whether the operator must have an adjoint; proximal_only: a prox at least, which JPEG has too.
     levels: the highest and the lowest noise level that suit it, for a z0 of unit variance; None: as in training.
     """
 
@@ -28,7 +30,12 @@ class Method:
     through_decoder: bool = False
     takes_draft: bool = False
     linear_only: bool = True
+    proximal_only: bool = False
     levels: tuple[float, float] | None = None
+
+    def takes(self, operator: Operator) -> bool:
+        """Whether it can solve for what this operator measured."""
+        return (operator.linear or not self.linear_only) and (operator.proximal or not self.proximal_only)
 
     @property
     def differentiable(self) -> bool:

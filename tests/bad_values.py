@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 import torch
+from PIL import Image
 from psld.nodes import NODES
 from psld.tests.prompts import call
 
@@ -64,6 +67,9 @@ def good(name: str) -> dict[str, Any]:
             found[known.id] = sockets()[known.io_type]
         elif getattr(known, "default", None) is not None:
             found[known.id] = known.default
+    if name == "LoadJPEG":
+        found["image"] = "small.jpg"
+        Image.new("RGB", (64, 64)).save(Path(folder_paths.get_input_directory()) / "small.jpg")
     if name == "KernelBlur":
         found["kernel"] = torch.rand(1, 5, 5, 3)
     return found | {key: small for key, small in (SMALL | SPECIAL.get(name, {})).items() if key in found}

@@ -12,7 +12,9 @@ class JPEGNode(OperatorNode):
     make = operators.JPEG
     node_id = "PSLD_JPEG"
     display_name = "JPEG (non-linear)"
-    description = "The image was compressed as JPEG. Not linear: only solvers that need no linearity take it."
+    description = (
+        "The image was compressed as JPEG. Not linear, but with a projection: Glued MAP and Proximal gluing take it."
+    )
     family = "non-linear"
 
     @classmethod
