@@ -42,6 +42,11 @@ def soak_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", type=int, default=8, help="clients at once (default: 8)")
 
 
+def matrix_arguments(parser: argparse.ArgumentParser) -> None:
+    paths = "checkouts of ComfyUI; what lacks its requirements is skipped, with the reason"
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=paths)
+
+
 def ui_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8188, help="port on the loopback interface (default: 8188)")
 
@@ -50,6 +55,7 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "demo": ("degrade photos and restore them by the five LDM workflows, into output/demo/", demo_arguments),
     "ui": ("open the same ComfyUI for hands-on use", ui_arguments),
     "restore": ("restore a folder of photos by a workflow", restore_arguments),
+    "matrix": ("load and run the pack in several versions of ComfyUI", matrix_arguments),
     "soak": ("keep one server busy with mixed prompts, and watch its memory", soak_arguments),
     "test": ("run ruff and pytest", test.arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),

@@ -57,24 +57,25 @@ def model_folders(comfyui: Path, base: Path) -> Path:
     return file
 
 
-def command(comfyui: Path, base: Path, port: int) -> list[str]:
+def command(comfyui: Path, base: Path, port: int, python: str) -> list[str]:
     """The command line of a private server on the loopback interface."""
     import torch
 
-    arguments = [sys.executable, str(LEASH), str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
+    arguments = [python, str(LEASH), str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
     arguments += ["--base-directory", str(base), "--extra-model-paths-config", str(model_folders(comfyui, base))]
     arguments += ["--database-url", "sqlite:///:memory:"]  # the default lies in the checkout
     arguments += ["--disable-auto-launch", "--disable-api-nodes"]
     return arguments if torch.cuda.is_available() else [*arguments, "--cpu"]
 
 
-def environment() -> dict[str, str]:
+def environment(comfyui: Path | None = None) -> dict[str, str]:
     """The environment of the server and of the tests.
 
     Byte code goes to a folder of ours, which also keeps the checkout as it is. OpenMP threads sleep when they wait:
     if they spin, the default, one other busy process makes every small convolution some 30 times slower.
     """
-    ours = {"COMFYUI_PATH": str(comfyui_path()), "PYTHONPYCACHEPREFIX": str(HOME / "pycache"), "PYTHONUNBUFFERED": "1"}
+    ours = {"COMFYUI_PATH": str(comfyui or comfyui_path()), "PYTHONUNBUFFERED": "1"}
+    ours["PYTHONPYCACHEPREFIX"] = str(HOME / "pycache")
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **ours}
 
 
@@ -86,19 +87,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def comfyui_server(base: Path = HOME / "base", port: int | None = None, pack: str = PACK) -> Iterator[Server]:
+def comfyui_server(
+    base: Path = HOME / "base", port: int | None = None, pack: str = PACK,
+    comfyui: Path | None = None, python: str = sys.executable,
+) -> Iterator[Server]:  # fmt: skip
     """Starts ComfyUI, waits until it answers and has our nodes, and stops it whatever happens.
 
+    Another checkout than the one in use, and another Python, may be given.
     Raises DevError with the end of the server's log when it does not start or could not load the pack.
     """
-    comfyui, log = comfyui_path(), base / (f"server-{port}.log" if port else "server.log")
+    comfyui, log = comfyui or comfyui_path(), base / (f"server-{port}.log" if port else "server.log")
     port = port or free_port()
     if not (comfyui / "main.py").is_file():
         raise DevError(f"There is no ComfyUI in {comfyui}; set COMFYUI_PATH to a checkout, or run without --no-setup.")
     prepare_base(base, pack)
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(comfyui, base, port), cwd=base, env=environment(), stdin=subprocess.PIPE,
+            command(comfyui, base, port, python), cwd=base, env=environment(comfyui), stdin=subprocess.PIPE,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,  # Ctrl-C is ours to pass on
         )  # fmt: skip
     try:
