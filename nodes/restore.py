@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -14,20 +14,20 @@ from torch.nn import functional as F
 
 from ..operators import fit as fits
 from ..operators.discrepancy import ROUNDING
-from ..operators.lines import dilate, find_lines
+from ..operators.lines import find_lines
 from ..operators.measurement import Measurement
 from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, empty_conditioning, encode_text, is_unconditional
 from ..runtime.levels import AUTO
 from ..runtime.sampler import Report
 from .consistency import consistent
-from .masks import photo_mask
+from .masks import PAINTED, photo_mask
 from .measurement import ESTIMATE, measurement_of
-from .photo import fitted, stitched
+from .photo import fits_of, fitted, stitched
 from .problems import PROBLEMS, Job, Problem
 from .sampling import DRAFT_VAE, restore
 from .types import CATEGORY, check_choice, check_image
-from .verdict import GREY_LEVELS, verdict
+from .verdict import GREY_LEVELS, worst
 
 METHOD = "Glued MAP"
 QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}
@@ -37,8 +37,9 @@ FALLBACK_SIGMA = 0.02
 """Of a clean JPEG, for a photo whose noise cannot be estimated."""
 
 RCOND = 0.1
-WINDOW, MARGIN = 64, 8
-"""Side of the window around a mask, and what lies between them, at least; in latents."""
+TEXT_SIDE, UNCONDITIONAL_SIDE, MARGIN = 64, 16, 4
+"""Side of the window around a hole for a model that takes a text and for one that does not, and what lies between
+window and hole, at least; in latents."""
 
 SHOWN, GAP = 256, 8
 """Least height of a picture in the node, and the white between before and after, in pixels."""
@@ -141,7 +142,7 @@ class RestorePhoto(io.ComfyNode):
         image = image.expand(-1, -1, -1, 3)
         conditioning, note = conditioning_of(model, clip, prompt)
         task = Task(model, vae, PROBLEMS[problem], strength, angle, quality, conditioning, draft_vae)
-        masks = masks_of(image, mask, task.problem, problem, strength)
+        masks = masks_of(image, mask, task, problem)
         results = [
             restore_photo(task, photo[None], marked[None], (seed + i) % 2**64)
             for i, (photo, marked) in enumerate(zip(image, masks, strict=True))
@@ -170,32 +171,54 @@ class Task:
     conditioning: Conditioning | None
     draft_vae: VAE | None
 
+    @property
+    def amount(self) -> float:
+        """The strength, or what 0 stands for."""
+        return self.strength or self.problem.default or 0.0
+
 
 @dataclass(frozen=True)
-class Result:
-    """One restored photo, IMAGEs of a batch of one."""
+class Window:
+    """A restored part of a photo, or all of it, at the size that the model takes."""
 
-    photo: Tensor
-    restored: Tensor
+    fit: fits.Fit
+    image: Tensor
     measurement: Measurement
-    window: Tensor
-    """The restored window that was measured."""
-    strength: float
     estimated: bool
     """Whether the noise was estimated."""
     report: Report
+
+
+@dataclass(frozen=True)
+class Result:
+    """One restored photo; IMAGEs of a batch of one."""
+
+    photo: Tensor
+    restored: Tensor
+    windows: list[Window]
     seed: int
 
 
 def restore_photo(task: Task, photo: Tensor, mask: Tensor, seed: int) -> Result:
-    """Fit, measure, sample, make consistent, undo the fit; photo is (1, H, W, 3), mask (1, H, W; bool): unknown."""
+    """Fit, measure, sample, make consistent, undo the fit; photo is (1, H, W, 3), mask (1, H, W), True = unknown."""
+    factor = spatial_factor(task.vae)
+    side = UNCONDITIONAL_SIDE if is_unconditional(task.model) else TEXT_SIDE
+    method = "around each hole" if task.problem.masked else "pad"
+    multiple = fits.least_multiple(factor, task.problem.factor)
+    windows = [
+        restore_window(task, photo, mask, fit, seed)
+        for fit in fits_of(mask, method, side * factor, MARGIN * factor, *multiple)
+    ]
+    return Result(photo, stitched(photo, [(window.image, window.fit) for window in windows]), windows, seed)
+
+
+def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed: int) -> Window:
+    """One window of a photo: measured with its own noise, sampled, and its known pixels made exact."""
     problem = task.problem
-    fit = fit_for(problem, task.vae, mask)
-    window, unknown = fitted(photo, mask, fit)
-    strength = task.strength or problem.default or 0.0
-    operator = problem.operator(Job(strength, task.angle, tuple(window.shape[1:3]), unknown))
-    sigma = 2 * strength / GREY_LEVELS if problem.noise else 0.0
-    measurement, estimated = measurement_with_noise(window, operator, sigma)
+    image, unknown = fitted(photo, mask, fit)
+    operator = problem.operator(Job(task.amount, task.angle, fit.window, unknown))
+    sigma = 2 * task.strength / GREY_LEVELS if problem.noise else 0.0
+    measurement, estimated = measurement_with_noise(image, operator, sigma)
     steps, candidates = QUALITIES[task.quality]
     _, restored, report = restore(
         task.model,
@@ -210,17 +233,7 @@ def restore_photo(task: Task, photo: Tensor, mask: Tensor, seed: int) -> Result:
     )
     if problem.masked:
         restored = consistent(restored, measurement, "exact", RCOND)
-    whole = stitched(photo, [(restored, fit)])
-    return Result(photo, whole, measurement, restored, strength, estimated, report, seed)
-
-
-def fit_for(problem: Problem, vae: VAE, mask: Tensor) -> fits.Fit:
-    """The whole photo, padded; only the surroundings of a mask where that is all there is to restore."""
-    factor = spatial_factor(vae)
-    multiple, align = fits.least_multiple(factor, problem.factor)
-    if problem.masked:
-        return fits.around(mask.any(0), MARGIN * factor, WINDOW * factor, multiple, align)
-    return fits.pad(tuple(mask.shape[1:]), multiple, align)
+    return Window(fit, restored, measurement, estimated, report)
 
 
 def measurement_with_noise(photo: Tensor, operator, sigma: float) -> tuple[Measurement, bool]:
@@ -233,21 +246,20 @@ def measurement_with_noise(photo: Tensor, operator, sigma: float) -> tuple[Measu
         if "estimated" not in str(error):
             raise
         return measurement_of(photo, operator, FALLBACK_SIGMA), False
-    return Measurement(measurement.y, measurement.operator, max(measurement.sigma_y, ROUNDING)), True
+    return replace(measurement, sigma_y=max(measurement.sigma_y, ROUNDING)), True
 
 
-def masks_of(image: Tensor, mask: Tensor | None, problem: Problem, name: str, strength: float) -> Tensor:
-    """(B, H, W), bool: what is to be restored in each photo. ValueError where that is nothing or all."""
+def masks_of(image: Tensor, mask: Tensor | None, task: Task, name: str) -> Tensor:
+    """(B, H, W) of what is to be restored in each photo. ValueError where that is nothing, or all."""
     count, height, width = image.shape[:3]
-    if not problem.masked:
+    if not task.problem.masked:
         return torch.zeros(count, height, width, dtype=torch.bool)
-    masks = photo_mask(image, mask).expand(count, -1, -1)
-    if problem.default is None:
-        cure = "paint what to restore in the mask editor, and connect the mask of Load Image"
-        masks = dilate(masks, round(strength))
-    else:
+    scratches = task.problem.default is not None
+    masks = photo_mask(image, mask, PAINTED, 0 if scratches else round(task.strength)).expand(count, -1, -1)
+    cure = "paint what to restore in the mask editor, and connect the mask of Load Image"
+    if scratches:
         cure = "raise strength to the width of the scratches, or paint them as a mask"
-        masks = masks | find_lines(image.movedim(-1, 1).float().cpu(), max_width=round(strength or problem.default))
+        masks = masks | find_lines(image.movedim(-1, 1).float().cpu(), max_width=max(1, round(task.amount)))
     if not masks.flatten(1).any(1).all():
         raise ValueError(f"mask: {name} finds nothing to restore; {cure}.")
     if masks.flatten(1).all(1).any():
@@ -271,20 +283,24 @@ def conditioning_of(model: ModelPatcher, clip: CLIP | None, prompt: str) -> tupl
 
 def told(problem: str, task: Task, result: Result) -> str:
     """The report of one photo, in words."""
-    height, width = result.photo.shape[1:3]
+    windows, (height, width) = result.windows, result.photo.shape[1:3]
     after = f"{result.restored.shape[2]} x {result.restored.shape[1]}"
     size = f"{width} x {height} pixels" + (f", enlarged to {after}" if task.problem.factor > 1 else "")
-    strength = f" ({result.strength:g} {task.problem.unit})" if result.strength and task.problem.unit else ""
-    sigma = result.measurement.sigma_y
-    source = "estimated from the photo" if result.estimated else "as given" if task.problem.noise else "assumed"
+    if len(windows) > 1:
+        size += f", in {len(windows)} windows"
+    strength = f" ({task.amount:g} {task.problem.unit})" if task.amount and task.problem.unit else ""
+    sigma = max(window.measurement.sigma_y for window in windows)
+    source = "as given" if task.problem.noise and task.strength else "assumed"
+    source = "estimated from the photo" if all(window.estimated for window in windows) else source
     steps, candidates = QUALITIES[task.quality]
+    passes, seconds = (sum(getattr(window.report, what) for window in windows) for what in ("nfe", "seconds"))
     return "\n".join(
         [
             f"{problem}{strength}: a photo of {size}.",
             f"Noise: {sigma * GREY_LEVELS / 2:.1f} of 255 grey levels (sigma {sigma:.3g}), {source}.",
-            f"Verdict: {verdict(result.measurement, result.window)}.",
+            f"Verdict: {worst([(window.measurement, window.image) for window in windows])}.",
             f"{METHOD}, {steps} steps, {candidates} candidate(s), seed {result.seed}: "
-            f"{result.report.nfe} passes of the model in {result.report.seconds:.1f} s.",
+            f"{passes} passes of the model in {seconds:.1f} s.",
         ]
     )
 

@@ -242,7 +242,7 @@ def fitting(measurement: Measurement, image: Tensor) -> Tensor:
     pixels = stay_grey(measurement, pixels_from_image(image))
     moved = image_from_pixels(fit_to_noise_level(measurement, pixels))
     better = measurement.rms_residual(pixels_from_image(moved)) <= measurement.rms_residual(pixels)
-    return torch.where(better.view(-1, 1, 1, 1), moved, image)
+    return torch.where(better.view(-1, 1, 1, 1), moved, image_from_pixels(pixels))
 
 
 def wishes(gamma: float, omega: float, candidates: int, result: str) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..operators.discrepancy import ROUNDING
@@ -15,9 +17,14 @@ EXACT, MATCHES = 1e-6, 1.1
 
 def verdict(measurement: Measurement, image: Tensor) -> str:
     """One clause on the residual of an IMAGE; over a batch, of the worst."""
-    told = measurement.to()
-    residual = float(told.rms_residual(pixels_from_image(image)).max())
-    noise = max(measurement.sigma_y, ROUNDING)
+    return worst([(measurement, image)])
+
+
+def worst(pairs: Sequence[tuple[Measurement, Tensor]]) -> str:
+    """One clause on the residual, of several measurements and their IMAGEs, that is the largest beside its noise."""
+    residuals = [float(told.to().rms_residual(pixels_from_image(image)).max()) for told, image in pairs]
+    noises = [max(told.sigma_y, ROUNDING) for told, _ in pairs]
+    residual, noise = max(zip(residuals, noises, strict=True), key=lambda pair: pair[0] / pair[1])
     if residual <= EXACT:
         return "matches the photo exactly"
     if residual <= MATCHES * noise:

@@ -72,3 +72,50 @@ def test_four_nodes_restore_a_photo(problem, run_prompt, comfy_base):
     else:
         shown = pair[:, :, : restored.shape[2]]  # the photo at the restored one's size
         assert psnr(restored, clean) > psnr(shown, clean) + (0 if problem == "add colour" else 1)
+
+
+def test_it_does_as_well_as_the_parts_by_hand(run_prompt, comfy_base):
+    """The parts are told the noise, and the photo needs no fit."""
+    clean = photo()
+    (A,) = call("GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")
+    bad = call("Measure", image=clean, operator=A, noise="gaussian", sigma=0.02, seed=7)[1]
+    save(comfy_base / "input" / "soft.png", bad)
+    prompt = job("soft.png", "sharpen: out of focus", strength=1.5)
+    prompt |= {
+        "operator": node("PSLD_GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect"),
+        "measurement": node("PSLD_MeasurementFromImage", image=["photo", 0], operator=["operator", 0], sigma=0.02),
+        "sampler": node("PSLD_KSampler", model=["prior", 0], vae=["prior", 1], measurement=["measurement", 0], seed=1,
+                        steps=10, cfg=1.0, scheduler="auto", gamma=-1.0, omega=-1.0, method="Glued MAP", candidates=1),
+        "by hand": node("PreviewImage", images=["sampler", 1]),
+    }  # fmt: skip
+    outputs = run_prompt(prompt)
+    by_hand, restored = psnr(outputs["sampler"][1], clean), psnr(outputs["restore"][0], clean)
+    assert restored > by_hand - 0.2 and restored > psnr(bad, clean) + 5
+
+
+def test_a_batch_equals_its_single_runs():
+    with torch.inference_mode():
+        model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    hole = torch.zeros(2, 64, 64)
+    hole[0, 10:20, 30:40] = hole[1, 40:50, 5:30] = 1
+    photos = torch.cat([photo(), photo().flip(2)])
+    settings = dict(model=model, vae=vae, problem="fill a mask", strength=1.0, quality="fast", prompt="")
+    restored, pair, report = call("RestorePhoto", image=photos, mask=hole, seed=4, **settings)
+    assert len(pair) == 2 and report.count("Verdict") == 2
+    for i in range(2):
+        alone = call("RestorePhoto", image=photos[i, None], mask=hole[i, None], seed=4 + i, **settings)[0]
+        assert torch.equal(alone[0], restored[i])
+
+
+def test_holes_far_apart_have_windows_of_their_own():
+    """A window around both would be of 576 x 384 pixels."""
+    with torch.inference_mode():
+        model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    image = photo().repeat(1, 6, 9, 1)[:, :384, :576]
+    holes = torch.zeros(1, 384, 576)
+    holes[0, 10:20, 10:20] = holes[0, 364:374, 556:566] = 1
+    settings = dict(model=model, vae=vae, problem="fill a mask", strength=0.0, quality="fast", seed=0, prompt="")
+    restored, _, report = call("RestorePhoto", image=image, mask=holes, **settings)
+    assert "in 2 windows" in report
+    changed = (restored != image).any(-1)
+    assert changed.any() and not (changed & (holes == 0)).any()
