@@ -21,6 +21,8 @@ from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, 
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
+from .finite import DECODER, DENOISER, ENCODER, finite
+from .half import scaled
 from .plain import plain, plain_denoiser
 
 
@@ -34,6 +36,7 @@ class Report:
     method: str
     nfe: int = 0
     seconds: float = 0.0
+    steps: int = 0
 
 
 def posterior_sampler(
@@ -88,14 +91,17 @@ def posterior_sampler(
                 started = time.perf_counter()
 
                 def after_step(step: Step) -> None:
-                    report.seconds = time.perf_counter() - started
+                    report.seconds, report.steps = time.perf_counter() - started, step.index + 1
                     if on_step is not None:
                         on_step(step)
                     if callback is not None:
                         callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
 
                 z, levels = own(x, device), own(sigmas, device)
-                return solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
+                if not torch.count_nonzero(model.noise) and "candidates" in parameters:
+                    parameters["candidates"] = 1  # the noise is in the latent already, and it is one
+                z = solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
+                return outside_mask_as_given(model, z, levels[-1], extra_args.get("denoise_mask"))
 
     return KSAMPLER(sample)
 
@@ -153,12 +159,14 @@ def latent_model(
     """The callables of the solvers, over what ComfyUI hands to a sampler that restores so many images."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
     masked = extra_args.get("denoise_mask") is not None
+    dtype = codec.model.manual_cast_dtype or codec.model.get_dtype()
 
     def predict(z: Tensor, sigma: Tensor) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         report.nfe += len(z) // images
         parts = z.split(images) if masked else [z]  # what lies under a latent noise mask has the batch of the images
-        return torch.cat([model(part, sigma.expand(len(part)), **extra_args) for part in parts])
+        network = scaled(lambda part: model(part, sigma.expand(len(part)), **extra_args), dtype)
+        return torch.cat([network(part) for part in parts])
 
     def predict_without_graph(z: Tensor, sigma: Tensor) -> Tensor:
         with torch.inference_mode():  # as in the executor, whose weights the U-Net then keeps
@@ -168,9 +176,20 @@ def latent_model(
     def signal(sigma: Tensor) -> Tensor:
         return 1 - sigma if flow else torch.ones_like(sigma)
 
-    denoise = predict if through_denoiser else predict_without_graph
-    guide = None if draft is None else Autoencoder(draft.encode, draft.decode)
-    return LatentModel(denoise, codec.encode, codec.decode, signal, guide)
+    def running() -> int:
+        return report.steps + 1
+
+    denoise = finite(predict if through_denoiser else predict_without_graph, DENOISER, running)
+    ours = autoencoder(codec, running, "vae")
+    guide = None if draft is None else autoencoder(draft, running, "draft_vae")
+    given = model.latent_image if torch.count_nonzero(model.latent_image) else None
+    return LatentModel(denoise, ours.encode, ours.decode, signal, guide, given)
+
+
+def autoencoder(codec: Codec, step: Callable[[], int], name: str) -> Autoencoder:
+    """E and D of the VAE of this input, with gradients that survive half precision, and a stop at the first NaN."""
+    encode, decode = (scaled(network, codec.vae.vae_dtype) for network in (codec.encode, codec.decode))
+    return Autoencoder(finite(encode, ENCODER, step, name), finite(decode, DECODER, step, name))
 
 
 def lacks_gradient(error: RuntimeError) -> bool:
@@ -192,6 +211,17 @@ def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: to
             setattr(model, name, own(getattr(model, name), device))
     if extra_args.get("denoise_mask") is not None:
         extra_args["denoise_mask"] = own(extra_args["denoise_mask"], device)
+
+
+def outside_mask_as_given(model: KSamplerX0Inpaint, z: Tensor, sigma: Tensor, mask: Tensor | None) -> Tensor:
+    """Latents z at level sigma; where a latent noise mask is 0, the given latent at that level, as of any sampler."""
+    if mask is None:
+        return z
+    base = model.inner_model.inner_model
+    given = base.scale_latent_inpaint(
+        x=z, sigma=sigma.expand(len(z)), noise=model.noise, latent_image=model.latent_image
+    )
+    return mask * z + (1 - mask) * given
 
 
 def keep_loaded(

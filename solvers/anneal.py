@@ -34,7 +34,7 @@ def anneal(
     faithful: bool,
     callback: Callback | None,
 ) -> Tensor:
-    """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y) where A is linear.
+    """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around the latent that was given or E(A^+ y).
 
     eta: share of fresh noise in each renoising, 0 to 1; the rest is what takes z0 to z_t.
     temperature: noise that is added by noise that the denoiser is told of, where z is all noise; to the power of
@@ -45,8 +45,12 @@ def anneal(
     faithful: whether the mean of the finalists arrives, not the likelier: nearer to the truth on average, and smoother.
     """
     images, parted = len(z), parting(model, sigmas)
-    centre = start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
-    running = Candidates(NoiseSource(z), z / sigmas[0], centre, z.new_zeros(images))
+    if model.start is None:
+        noise, centre = z, start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
+    else:
+        centre = model.signal(sigmas[0]) * model.start
+        noise = z - centre
+    running = Candidates(NoiseSource(noise), noise / sigmas[0], centre, z.new_zeros(images))
     running = running.fork(candidates) if parted == 0 else running
     z = running.z0 + sigmas[0] * running.noise
 

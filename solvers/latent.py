@@ -29,6 +29,8 @@ class LatentModel:
         and v models), 1 - sigma for flow models.
     draft: a smaller autoencoder of the same latents (TAESD for Stable Diffusion). Where a method asks which way D moves
         an image, the draft answers at less cost; where it asks how the image looks, D itself.
+    start: the latent that z holds beside noise, where a user gave one (img2img, or a run that goes on); None: z is
+        noise, and methods may start where they like.
 
     A pixel-space model is the case encode = decode = identity.
     """
@@ -38,6 +40,7 @@ class LatentModel:
     decode: Callable[[Tensor], Tensor]
     signal: Callable[[Tensor], Tensor] = torch.ones_like
     draft: Autoencoder | None = None
+    start: Tensor | None = None
 
     @property
     def guide(self) -> Autoencoder:
