@@ -17,6 +17,7 @@ from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
 from ..runtime import checks
 from ..runtime.conditioning import Conditioning, is_unconditional
+from ..runtime.finite import DECODER, finite
 from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.plain import plain
 from ..runtime.sampler import Report, find_method, posterior_sampler
@@ -227,7 +228,7 @@ def restore(
     sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
-    restored = vae.decode(samples)
+    restored = finite(vae.decode, DECODER, lambda: report.steps)(samples)
     if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)
     return samples, restored, report
