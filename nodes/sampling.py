@@ -51,9 +51,9 @@ CANDIDATES = io.Int.Input(
     min=0,
     max=64,
     optional=True,
-    tooltip="Only for Glued MAP, Proximal gluing and Local MAP: so many starts run until the picture has its shapes; "
-    "the two that agreed best with the measurement go on, and the likelier of them to the end. 1 is fastest; more are "
-    "surer where much is missing. 0: the method's own.",
+    tooltip="Only for Glued MAP, Proximal gluing and Local MAP: so many restorations part where a picture takes shape. "
+    "The two that agreed best with the measurement go on, the likelier of them to the end. 1 is fast; more are surer "
+    "where much is missing. 0: the method's own.",
 )
 PERCEPTUAL, FAITHFUL = "perceptual", "faithful"
 RESULT = io.Combo.Input(
@@ -62,7 +62,7 @@ RESULT = io.Combo.Input(
     default=PERCEPTUAL,
     optional=True,
     tooltip="Only for methods with candidates. perceptual: the likelier of the last two, with all its detail. "
-    "faithful: their mean, nearer to the truth on average, and smoother where they differ.",
+    "faithful: the mean of both, nearer to the truth on average, and smoother where they differ.",
 )
 DRAFT_VAE = io.Vae.Input(
     "draft_vae",

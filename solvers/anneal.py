@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from .candidates import FINALISTS, SETTLED, Candidates, parting, thin_out
+from .candidates import FINALISTS, Candidates, parting, thin_out
 from .data import start_at_pinv
 from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
 from .likeliest import surprise
+
+FITTED = 0.4
+"""Spread, of sigma 0.44, below which what residual is left is the decoder's. Above, it may be a wrong picture's, which
+would stay if y were trusted less."""
 
 Corrected = tuple[Tensor, Tensor, Tensor | None]
 """The latent z0 to renoise, D(z0_hat), and the floor (B,) that z0 shows, where it does."""
@@ -62,7 +66,7 @@ def anneal(
         parts = [estimate(part, sigma, measurement) for part in z.split(images * chunk or len(z))]
         *estimates, floors = zip(*parts, strict=True)
         z0_hat, z0, x0_hat = (torch.cat(part) for part in estimates)
-        if floors[0] is not None and model.spread(sigma) < SETTLED:
+        if floors[0] is not None and model.spread(sigma) < FITTED:
             measurement = replace(measurement, floor=floors[0][:images])
         surprised = running.surprise + surprise(model, z0, z0_hat, sigma)
         running = Candidates(running.source, predicted_noise(model, z, z0, sigma), z0, surprised)

@@ -1,8 +1,8 @@
 """Several ways down from noise, of which the likeliest arrives. What a picture shows is decided half-way, for good.
 
-High up, noise hides all that candidates could differ in: there one stands for them all. They part where a picture takes
-shape, and each costs as much as a run of its own while it lasts. So two stay once it has its shapes, those that the
-measurement had to correct least, which costs nothing to know; and one goes on to the details, by its likelihood.
+High up, noise hides all that candidates could differ in: there one stands for them all. They part before a picture
+takes shape, and each costs as much as a run of its own while it lasts. So two stay once it has its shapes, those that
+the measurement had to correct least, which costs nothing to know; and one goes on to the details, by its likelihood.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .latent import LatentModel, NoiseSource
-from .likeliest import telling_levels, unlikelihood
+from .likeliest import telling_level, unlikelihood
 
-PARTED, SETTLED, DECIDED = 1.0, 0.6, 0.25
-"""Spreads, of sigma 2.5, 0.75 and 0.26, below which pictures differ, have their shapes, and lack only details."""
+PARTED, SHAPED, SETTLED, DECIDED = 0.95, 0.67, 0.6, 0.41
+"""Spreads, of sigma 3, 0.9, 0.75 and 0.45, below which pictures begin to differ, have their shapes, are near enough for
+gradients, and lack nothing but details."""
 
 FINALISTS = 2
 
@@ -60,14 +61,13 @@ def thin_out(
 ) -> Candidates:
     """Those that go on at noise level sigma, of sigmas: all, the FINALISTS least surprised, the likeliest to arrive."""
     images, spread = len(measurement.y), model.spread(sigma)
-    if spread < SETTLED and len(running.z0) > FINALISTS * images:
+    if spread < SHAPED and len(running.z0) > FINALISTS * images:
         running = running.take(least(running.surprise.view(-1, images), FINALISTS))
     if spread < DECIDED and len(running.z0) > arrive * images:
-        levels = telling_levels(model, sigmas)
-        source = running.source.take(range(images))  # the same noise for all that are compared
-        noise = torch.stack([source.like(running.z0[:images]) for _ in levels])
-        costs = [unlikelihood(model, measurement, z0, levels, noise) for z0 in running.z0.split(images)]
-        running = running.take(least(torch.stack(costs), arrive))
+        level = telling_level(model, sigmas)
+        noise = running.source.take(range(images)).like(running.z0[:images])  # the same for all that are compared
+        costs = [unlikelihood(model, measurement, z0, level, noise) for z0 in running.z0.split(images)]
+        running = running.take(least(torch.stack(costs) + running.surprise.view(-1, images), arrive))
     return running
 
 

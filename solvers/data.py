@@ -23,6 +23,16 @@ def effective_std(measurement: Measurement) -> Tensor:
     return floor.square().add(noise_std(measurement) ** 2).sqrt()
 
 
+def missed(measurement: Measurement, residual: Tensor) -> Tensor:
+    """The floor (B,) that the residual (B, *measurement_shape) of the best picture says: what noise does not explain.
+
+    The picture follows y, noise and floor, where it is free to. So this is less than all that a decoder misses of a
+    photo, and least where A averages pixels: there it shows little of what a decoder misses, and z0 can fit that too.
+    """
+    squared = norms(residual).square() / measurement.operator.num_measurements
+    return torch.relu(squared - measurement.sigma_y**2).sqrt()
+
+
 def noise_cutoff(measurement: Measurement) -> float:
     """Relative singular value below which a measured component drowns in noise and is left to the prior."""
     return max(1e-3, 2 * measurement.sigma_y)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
 from .candidates import SETTLED
-from .data import trust
+from .data import missed, trust
 from .latent import Callback, LatentModel, per_sample
 from .linearised import Linearised, most_likely_move
 
@@ -62,8 +62,8 @@ def glued_map(
             x0_hat = model.guide.decode(z0_hat)
             return z0_hat + gluing_move(model, measurement, x0_hat, t), x0_hat, None
         h = Linearised(model, measurement, z0_hat)
-        move, _ = most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations)
-        return z0_hat + move, h.x0, None
+        move, residual = most_likely_move(h, gluing_move(model, measurement, h.x0, t), t, iterations)
+        return z0_hat + move, h.x0, missed(measurement, residual)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)
 

@@ -6,7 +6,8 @@ Variational Diffusion Models, the loss in continuous time),
     -log p(z0) <= integral over log sigma of || z0 - E[z0 | z0 + sigma n] ||^2 / sigma^2, up to a constant.
 
 Diffusion classifiers (Li et al. 2023, arXiv 2303.16203) tell with it which text fits an image; here it tells which
-restoration is one that the prior knows: five fingers, not six. What the measurement says of z0 is
+restoration is one that the prior knows: five fingers, not six. One noise level, at which pictures have their shapes,
+stands for all. What the measurement says of z0 is
 
     -log p(y | z0) = m/2 log || y - A D(z0) ||^2
 
@@ -23,13 +24,11 @@ from ..operators.measurement import Measurement
 from .data import effective_std
 from .latent import LatentModel, diffuse, rms
 
-TELLING = (0.28, 0.84)
-"""Spreads, of sigma 0.3 to 1.5, between which latents that a measurement leaves open are told apart."""
+TELLING = 0.57
+"""Spread, of sigma 0.7, at which latents that a measurement leaves open are told apart."""
 
 WIDTH = 1.67
-"""Of that range, in log sigma."""
-
-PROBES = 4
+"""Of the noise levels around it, in log sigma, at which they are."""
 
 
 def surprise(model: LatentModel, z0: Tensor, z0_hat: Tensor, sigma: Tensor) -> Tensor:
@@ -39,25 +38,18 @@ def surprise(model: LatentModel, z0: Tensor, z0_hat: Tensor, sigma: Tensor) -> T
 
 
 @torch.no_grad()
-def unlikelihood(model: LatentModel, measurement: Measurement, z0: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+def unlikelihood(model: LatentModel, measurement: Measurement, z0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     """-log p(z0 | y) of each sample (B,), in nats up to a constant; inf for one that is not a number.
 
-    levels: noise levels to probe at, each costing a denoiser pass.
-    noise: (levels, *z0.shape), the same for all that are compared.
+    sigma: noise level to probe at, by one pass of the denoiser.
+    noise: (B, c, h, w), the same for all that are compared.
     """
-    prior = z0.new_zeros(len(z0))
-    for n, sigma in zip(noise, levels, strict=True):
-        expected = model.denoise(diffuse(model, z0, n, sigma), sigma)
-        prior += WIDTH / len(levels) * surprise(model, z0, expected, sigma)
+    prior = WIDTH * surprise(model, z0, model.denoise(diffuse(model, z0, noise, sigma), sigma), sigma)
     residual = torch.maximum(measurement.rms_residual(model.decode(z0)), effective_std(measurement))
     return (prior + measurement.count * residual.log()).nan_to_num(nan=torch.inf)
 
 
-def telling_levels(model: LatentModel, sigmas: Tensor) -> Tensor:
-    """At most PROBES of sigmas, from amid the telling ones; from all above zero where none is."""
-    low, high = TELLING
-    spread = model.spread(sigmas)
-    telling = sigmas[(spread > low) & (spread < high)]
-    pool = telling if len(telling) else sigmas[sigmas > 0]
-    count = min(PROBES, len(pool))
-    return pool[((torch.arange(count) + 0.5) * len(pool) / count).long()]
+def telling_level(model: LatentModel, sigmas: Tensor) -> Tensor:
+    """That of sigmas, above zero, which tells most."""
+    levels = sigmas[sigmas > 0]
+    return levels[(model.spread(levels) - TELLING).abs().argmin()]

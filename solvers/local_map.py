@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
-from .data import trust
+from .data import missed, trust
 from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
 
@@ -50,7 +50,7 @@ def local_map(
 
     def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
         h = Linearised(model, measurement, z0_hat)
-        move, _ = most_likely_move(h, None, trust(model, measurement, sigma, c), iterations)
-        return z0_hat + move, h.x0, None
+        move, residual = most_likely_move(h, None, trust(model, measurement, sigma, c), iterations)
+        return z0_hat + move, h.x0, missed(measurement, residual)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

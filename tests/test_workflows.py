@@ -138,7 +138,7 @@ def test_ldm_workflow_runs_in_the_executor(task, executor, comfy_base):
     assert executor.success, executor.status_messages
     shown = executor.history_result["outputs"]
     metrics = json.loads(shown[ids["metrics"]]["metrics"][0])
-    assert metrics["nfe"] == 2 * 4 + 2 + 1  # four candidates down two levels, a probe of two, and the third level
+    assert metrics["nfe"] == 1 + 4 + 2 + 1  # the first level, four candidates, a probe of two of them, the last level
     assert metrics["sigma_y"] == pytest.approx(0.05) and np.isfinite(metrics["psnr"])
     pictures = {title: picture(comfy_base, shown[ids[title]]) for title in ids if title.startswith("save ")}
     truth = np.asarray(Image.open(FOLDER / "samples" / "hand_five.png"))

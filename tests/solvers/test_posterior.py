@@ -12,7 +12,16 @@ import torch
 from psld.operators import InpaintMask
 from psld.operators.measurement import Measurement
 from psld.solvers import LatentModel, ddrm, glued_map, latent_daps, local_map, mmps, proximal_gluing, resample
-from psld.tests.solvers.gaussian import BLUR, GaussianCase, correlated_case, dense, levels, randn, standard_case
+from psld.tests.solvers.gaussian import (
+    BLUR,
+    GaussianCase,
+    correlated_case,
+    dense,
+    levels,
+    randn,
+    standard_case,
+    undrawable_case,
+)
 from torch import Tensor
 
 BATCH = 1000  # sampling error: the mean within 0.2, eigenvalues within 0.25
@@ -47,6 +56,22 @@ def test_with_fresh_noise_it_keeps_the_mean_and_loses_spread(solve):
     mean, spread = deviation(standard_case(), solve, levels(40), c=1.0, eta=1.0, temperature=1.0, candidates=1)
     assert mean < 0.2
     assert 0.2 < spread.min() and spread.max() < 0.7
+
+
+FRESH = dict(c=1.0, eta=1.0, temperature=1.0, candidates=1)
+
+
+@pytest.mark.parametrize("solve", [glued_map, local_map])
+def test_what_the_decoder_cannot_draw_is_taken_for_noise(solve):
+    mean, spread = deviation(undrawable_case(), solve, levels(40), **FRESH)
+    assert mean < 0.35
+    assert 0.2 < spread.min() and 0.6 < spread.max() < 1.2
+
+
+def test_a_solver_that_takes_it_for_the_picture_is_wrong_and_sure_of_it():
+    """Proximal gluing asks for no residual and so learns of no floor."""
+    mean, spread = deviation(undrawable_case(), proximal_gluing, levels(40), **FRESH)
+    assert mean > 0.5 and spread.max() < 0.3
 
 
 @pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
