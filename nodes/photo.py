@@ -150,7 +150,7 @@ class FindLines(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PSLD_FindLines",
-            display_name="Find Lines",
+            display_name="Find Scratches",
             category=f"{CATEGORY}/photo",
             description="A mask of the near-black or near-white scratches and stripes of a photo, for Inpaint Mask.",
             inputs=[

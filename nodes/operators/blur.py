@@ -17,7 +17,7 @@ EXACT = "What lies beyond the border; all have an exact pseudo-inverse."
 class GaussianBlurNode(OperatorNode):
     make = operators.GaussianBlur
     node_id = "PSLD_GaussianBlur"
-    display_name = "Gaussian Blur"
+    display_name = "Deblur: Gaussian"
     description = "The image is out of focus: blurred by a Gaussian."
     family = "blur"
 
@@ -33,7 +33,7 @@ class GaussianBlurNode(OperatorNode):
 class AnisotropicBlurNode(OperatorNode):
     make = operators.AnisotropicBlur
     node_id = "PSLD_AnisotropicBlur"
-    display_name = "Anisotropic Gaussian Blur"
+    display_name = "Deblur: Anisotropic Gaussian"
     description = "A Gaussian blur that is stronger in one direction."
     family = "blur"
 
@@ -51,7 +51,7 @@ class AnisotropicBlurNode(OperatorNode):
 class UniformBlurNode(OperatorNode):
     make = operators.UniformBlur
     node_id = "PSLD_UniformBlur"
-    display_name = "Uniform Blur"
+    display_name = "Deblur: Uniform"
     description = "Each pixel is the mean of a square around it."
     family = "blur"
 
@@ -63,7 +63,7 @@ class UniformBlurNode(OperatorNode):
 class MotionBlurNode(OperatorNode):
     make = operators.MotionBlur
     node_id = "PSLD_MotionBlur"
-    display_name = "Motion Blur"
+    display_name = "Deblur: Camera Shake"
     description = "The camera moved along a random trajectory."
     family = "blur"
 
@@ -80,7 +80,7 @@ class MotionBlurNode(OperatorNode):
 class LineBlurNode(OperatorNode):
     make = operators.LineBlur
     node_id = "PSLD_LineBlur"
-    display_name = "Line Motion Blur"
+    display_name = "Deblur: Motion"
     description = "Camera or subject moved along a straight line."
     family = "blur"
 
@@ -96,7 +96,7 @@ class LineBlurNode(OperatorNode):
 class DefocusBlurNode(OperatorNode):
     make = operators.DefocusBlur
     node_id = "PSLD_DefocusBlur"
-    display_name = "Defocus Blur"
+    display_name = "Deblur, Sharpen: Out of Focus"
     description = "A lens out of focus: blurred by a disc."
     family = "blur"
 
@@ -111,7 +111,7 @@ class DefocusBlurNode(OperatorNode):
 class KernelBlurNode(OperatorNode):
     make = operators.Blur
     node_id = "PSLD_KernelBlur"
-    display_name = "Blur by Kernel Image"
+    display_name = "Deblur: Kernel Image"
     description = "The blur kernel is an image of your own: what a single white point became."
     family = "blur"
 

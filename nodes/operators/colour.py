@@ -15,7 +15,7 @@ from .base import OperatorNode
 class GreyscaleNode(OperatorNode):
     make = operators.Greyscale
     node_id = "PSLD_Greyscale"
-    display_name = "Greyscale"
+    display_name = "Colorize (Greyscale)"
     description = "The measurement is a grey picture of a colour image: colourisation."
     family = "colour"
 
@@ -56,7 +56,7 @@ class ChannelMixNode(OperatorNode):
 class BayerMosaicNode(OperatorNode):
     make = operators.BayerMosaic
     node_id = "PSLD_BayerMosaic"
-    display_name = "Bayer Mosaic"
+    display_name = "Demosaic (Bayer)"
     description = "One colour per pixel is known, as a camera sensor sees: demosaicing."
     family = "colour"
 

@@ -15,7 +15,7 @@ from .base import OperatorNode, seed_input
 class InpaintMaskNode(OperatorNode):
     make = operators.InpaintMask
     node_id = "PSLD_InpaintMask"
-    display_name = "Inpaint Mask"
+    display_name = "Inpaint Mask (Erase, Fill)"
     description = "The painted area of a mask is unknown, as the mask editor paints it; the rest is measured."
     family = "inpainting"
 

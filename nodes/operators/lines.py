@@ -48,7 +48,7 @@ class InpaintRandomLinesNode(OperatorNode):
 class DestripeNode(OperatorNode):
     make = operators.Destripe
     node_id = "PSLD_Destripe"
-    display_name = "Destripe"
+    display_name = "Destripe (Repair Dead Lines)"
     description = "Stripes of dead rows or columns, as broken sensor lines leave them, are unknown."
     family = "lines"
 

@@ -12,7 +12,7 @@ from .base import OperatorNode
 class SuperResolutionNode(OperatorNode):
     make = operators.SuperResolution
     node_id = "PSLD_SuperResolution"
-    display_name = "Super-Resolution"
+    display_name = "Upscale, Enlarge (Super-Resolution)"
     description = "The measurement is a smaller image, down-sampled with an antialiasing kernel."
     family = "resolution"
 

@@ -11,7 +11,7 @@ from .base import OperatorNode, seed_input
 class DenoiseNode(OperatorNode):
     make = operators.Denoise
     node_id = "PSLD_Denoise"
-    display_name = "Denoise"
+    display_name = "Denoise (Remove Noise)"
     description = "Every pixel is measured; only the noise is to go."
     family = "sensing"
 
