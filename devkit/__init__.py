@@ -8,6 +8,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("super_resolution", "random_inpainting", "box_inpainting", "gaussian_deblur", "motion_deblur")
 
 
+def trial(task: str, prior: str = "no download") -> str:
+    """The title of the workflow that tries a task, and the name of its files in `workflows/`."""
+    words = task.replace("super_resolution", "super-resolution").replace("gaussian", "Gaussian").replace("_", " ")
+    return f"Try it - {words} ({prior})"
+
+
 class DevError(RuntimeError):
     """Something a person can act on; `dev.py` prints the sentence without a traceback and exits with 1."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from . import ROOT, DevError, sibling
+from . import ROOT, DevError, sibling, trial
 from .client import Client, Event, Result, Workflow, load_workflow, node_titled
 from .server import comfyui_server
 
@@ -41,7 +41,7 @@ class Restoration:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the tasks one after the other; 0 when all of them were restored, else 1."""
-    workflows = {task: load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json") for task in args.task}
+    workflows = {task: load_workflow(ROOT / "workflows" / "api" / f"{trial(task)}.json") for task in args.task}
     photo = read_photo(Path(args.image)) if args.image else None
     OUTPUT.mkdir(parents=True, exist_ok=True)
     print("starting ComfyUI ...", flush=True)

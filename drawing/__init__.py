@@ -3,5 +3,5 @@
 Each module of `DRAWINGS` has a `write()`, which writes its files anew and returns a line that says which.
 """
 
-DRAWINGS = ("samples", "workflows", "gallery")
-"""In the order in which one needs the other"""
+DRAWINGS = ("samples", "workflows", "thumbnails", "gallery")
+"""In the order in which one needs the other."""

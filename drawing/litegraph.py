@@ -17,11 +17,12 @@ CONTENT_HEIGHT = {
     "SaveImage": PICTURE,
     "PreviewImage": PICTURE,
     "PSLD_KSampler": PICTURE,  # the live preview
+    "PSLD_RestorePhoto": PICTURE + PROMPT,
     "PreviewAny": TEXT,
     "CLIPTextEncode": PROMPT,
 }
 OPTIONAL = 7  # LiteGraph's shape of an optional socket
-WIDTH, GAP_X, GAP_Y, TITLE, SLOT, WIDGET = 300, 40, 30, 30, 20, 24
+WIDTH, GAP_X, GAP_Y, TITLE, SLOT, WIDGET = 300, 40, 20, 30, 20, 24
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Node:
     inputs: dict[str, Any]
     title: str | None = None
     properties: dict[str, Any] = field(default_factory=dict)
+    folded: bool = False
+    width: int = 300
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,18 @@ def ui_format(
     """The graph as the frontend opens it: laid out in columns, from top to bottom in the given order."""
     links = list(links_of(nodes, ids, catalogue))
     next_id, placed = max(ids.values()) + 1, []
-    for x, column in enumerate(columns):
-        y = TITLE
+    x = 0
+    for column in columns:
+        y, width = TITLE, max(nodes[item].width if isinstance(item, str) else WIDTH for item in column)
         for item in column:
             if isinstance(item, Note):
                 written, next_id = ui_note(item, next_id), next_id + 1
             else:
                 written = ui_node(nodes[item], ids[item], links, catalogue[nodes[item].class_type])
-            written["pos"] = [x * (WIDTH + GAP_X), y]
-            y += written["size"][1] + GAP_Y + TITLE
+            written["pos"] = [x, y]
+            y += GAP_Y + TITLE + (0 if written["flags"] else written["size"][1])
             placed.append(written)
+        x += width + GAP_X
     for order, written in enumerate(sorted(placed, key=lambda node: node["id"])):
         written["order"] = order
     return {
@@ -108,12 +113,24 @@ def sockets(info: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def default(kind: Any, options: dict[str, Any]) -> Any:
+    """What a widget says at first."""
+    choices = kind if isinstance(kind, list) else options.get("options")
+    return options.get("default", choices[0] if choices else None)
+
+
+def defaults(info: dict[str, Any]) -> dict[str, Any]:
+    """What all widgets of a node say at first."""
+    widgets = [spec for spec in specifications(info) if is_widget(*spec[1:3])]
+    return {name: default(kind, options) for name, kind, options, _ in widgets}
+
+
 def widget_values(node: Node, info: dict[str, Any]) -> list[Any]:
     """Widget values by position, with those of the widgets that the frontend adds to seeds and image uploads."""
     values = []
     for name, kind, options, _ in specifications(info):
         if is_widget(kind, options):
-            values.append(node.inputs[name])
+            values.append(node.inputs.get(name, default(kind, options)))
             if options.get("control_after_generate"):
                 values.append("fixed")
             if options.get("image_upload"):
@@ -148,8 +165,8 @@ def ui_node(node: Node, node_id: int, links: list[list[Any]], info: dict[str, An
         "id": node_id,
         "type": node.class_type,
         "pos": [0, 0],
-        "size": [WIDTH, height + CONTENT_HEIGHT.get(node.class_type, 0)],
-        "flags": {},
+        "size": [node.width, height + CONTENT_HEIGHT.get(node.class_type, 0)],
+        "flags": {"collapsed": True} if node.folded else {},
         "order": 0,
         "mode": 0,
         "inputs": inputs,

@@ -1,44 +1,81 @@
-"""What the workflows need to know of the two priors they come for."""
+"""What the workflows need to know of the priors they come for, in one place."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .litegraph import Node
 
-PICTURE_SIZE = {"ldm": 64, "sd15": 512}  # pixels; what each prior was trained on
-SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
-SD15_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}?download=true"
-STEPS = 20
-ADVICE = {
-    "ldm": "The embedded prior knows hands at 64 pixels and nothing else.",
-    "sd15": f"It needs the checkpoint **{SD15}**. Gradients through the VAE take memory: connect a small one, "
-    "taesd, as draft_vae, or choose Proximal gluing.",
+FILES = "https://huggingface.co/{}/resolve/main/{}?download=true"
+
+
+class Prior(NamedTuple):
+    """A model that restores: `words` end the titles of its workflows, `size` in pixels is what it was trained on.
+
+    `file` lies in models/checkpoints and comes from the `repository` of Hugging Face; embedded ones come with the pack.
+    """
+
+    words: str
+    size: int
+    file: str
+    repository: str = ""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes with the pack."""
+        return not self.repository
+
+
+PRIORS = {
+    "ldm": Prior("no download", 64, "[embedded] hands64.safetensors"),
+    "sd15": Prior(
+        "SD 1.5", 512, "v1-5-pruned-emaonly-fp16.safetensors", "Comfy-Org/stable-diffusion-v1-5-archive"
+    ),
+    "sdxl": Prior("SDXL", 1024, "sd_xl_base_1.0.safetensors", "stabilityai/stable-diffusion-xl-base-1.0"),
 }
+KNOWS = "The embedded prior knows hands at 64 pixels and nothing else: for other photos take SD 1.5 or SDXL."
+MEMORY = "Short of GPU memory? Connect a small VAE (**taesd** for SD 1.5, **taesdxl** for SDXL) as draft_vae."
 
 
-def prior_nodes(prior: str) -> dict[str, Node]:
-    """The node "prior" (model 0, and the VAE as its last output), with a conditioning where the model takes one."""
-    if prior == "ldm":
-        return {"prior": Node("PSLD_LoadLDM", {"ckpt_name": "[embedded] hands64.safetensors"})}
-    model = {"name": SD15, "url": SD15_URL, "directory": "checkpoints"}  # the frontend offers to download it
-    text = {"text": "", "clip": ("prior", 1)}
-    return {
-        "prior": Node("CheckpointLoaderSimple", {"ckpt_name": SD15}, properties={"models": [model]}),
-        "positive": Node("CLIPTextEncode", text, "positive (may describe the photo)"),
-        "negative": Node("CLIPTextEncode", text, "negative (only used where cfg is not 1)"),
-    }
+def advice(prior: str) -> str:
+    """What to know of a prior."""
+    if PRIORS[prior].embedded:
+        return KNOWS
+    return f"It needs the checkpoint **{PRIORS[prior].file}**. {MEMORY}"
 
 
-def sampler(prior: str, measurement: tuple[str, int]) -> Node:
-    """PSLD KSampler on the nodes of `prior_nodes`, with its defaults."""
-    nodes = prior_nodes(prior)
-    settings = {"seed": 0, "steps": STEPS, "cfg": 1.0, "scheduler": "auto"}
-    settings |= {"gamma": -1.0, "omega": -1.0, "method": "Glued MAP", "keep_measured": True}
-    settings |= {"candidates": 0, "result": "perceptual"}
-    texts = {name: (name, 0) for name in ("positive", "negative") if name in nodes}
-    links = {"model": ("prior", 0), "vae": vae(prior), "measurement": measurement}
-    return Node("PSLD_KSampler", links | settings | texts)
+def loader(prior: str) -> Node:
+    """The node that loads it; ComfyUI offers to download a checkpoint."""
+    about = PRIORS[prior]
+    if about.embedded:
+        return Node("PSLD_LoadLDM", {"ckpt_name": about.file})
+    url = FILES.format(about.repository, about.file)
+    model = {"name": about.file, "url": url, "directory": "checkpoints"}
+    return Node("CheckpointLoaderSimple", {"ckpt_name": about.file}, properties={"models": [model]})
 
 
 def vae(prior: str) -> tuple[str, int]:
-    """The VAE, as the input of another node."""
-    return "prior", 1 if prior == "ldm" else 2
+    """The VAE of the node "prior", as the input of another node."""
+    return "prior", 1 if PRIORS[prior].embedded else 2
+
+
+def texts(prior: str) -> dict[str, Node]:
+    """The nodes "positive" and "negative", folded, where the model takes a text."""
+    if PRIORS[prior].embedded:
+        return {}
+    text = {"text": "", "clip": ("prior", 1)}
+    return {
+        "positive": Node("CLIPTextEncode", text, "positive (may describe the photo)", folded=True),
+        "negative": Node("CLIPTextEncode", text, "negative (only where cfg is not 1)", folded=True),
+    }
+
+
+def conditionings(prior: str) -> dict[str, tuple[str, int]]:
+    """The inputs "positive" and "negative" of a sampler."""
+    return {name: (name, 0) for name in texts(prior)}
+
+
+def sampler(prior: str, **changes: float | int | str) -> Node:
+    """PSLD KSampler on the nodes "prior" and "measure", with its defaults but for `changes`."""
+    links = {"model": ("prior", 0), "vae": vae(prior), "measurement": ("measure", 0)}
+    return Node("PSLD_KSampler", links | changes | conditionings(prior))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from psld.devkit import ROOT, TASKS, DevError, demo, environment
+from psld.devkit import ROOT, TASKS, DevError, demo, environment, trial
 from psld.devkit.client import execution_message, load_workflow, node_titled
 from psld.devkit.server import PACK, model_folders, prepare_base
 
@@ -73,7 +73,7 @@ def test_the_base_directory_holds_the_pack_and_the_checkouts_models(tmp_path: Pa
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_demo_workflow_names_the_nodes_the_demo_needs(task: str) -> None:
-    workflow = load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json")
+    workflow = load_workflow(ROOT / "workflows" / "api" / f"{trial(task)}.json")
     for title in ("photo", "sampler", "metrics", *demo.PICTURES.values()):
         assert node_titled(workflow, title)
     assert workflow[node_titled(workflow, "photo")]["inputs"]["image"] in os.listdir(ROOT / "workflows" / "input")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from psld.devkit import ROOT, TASKS
+from psld.devkit import ROOT, TASKS, trial
 from psld.runtime.ldm import load_ldm
 from psld.tests.checkpoints import write_sd15
 from psld.tests.ldm import sample
@@ -33,7 +33,7 @@ def by_class(workflow: dict, class_type: str) -> dict:
 
 def small(task: str, size: int, steps: int) -> dict:
     """The task's workflow at another size: a picture of 512 px takes minutes on a CPU."""
-    workflow = json.loads((ROOT / "workflows" / "api" / f"sd15_{task}.json").read_text())
+    workflow = json.loads((ROOT / "workflows" / "api" / f"{trial(task, 'SD 1.5')}.json").read_text())
     by_class(workflow, "ImageScale").update(width=size, height=size)
     by_class(workflow, "PSLD_KSampler").update(steps=steps, candidates=1)  # four are for the embedded prior's tests
     operator = by_class(workflow, by_title(workflow, "operator"))
