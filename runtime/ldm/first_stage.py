@@ -96,20 +96,13 @@ def load_tiny(weights: StateDict, config: dict[str, Any]) -> comfy.sd.VAE:
     # ComfyUI's own autoencoder of the family has the right settings around it, but not every architecture.
     stock = comfy.taesd.taesd.TAESD(latent_channels=config["embed_dim"]).state_dict()
     vae = comfy.sd.VAE(sd=stock, device=device, dtype=dtype)
-    model = TinyAutoencoder(**config)
-    model.load_state_dict(weights)
-    replace_first_stage(vae, model.to(dtype).eval())
+    vae.first_stage_model = TinyAutoencoder(**config).eval()
+    vae.first_stage_model.load_state_dict(weights)
+    make_plain(vae)
+    vae.size = comfy.model_management.module_size(vae.first_stage_model)
     factor = vae.downscale_ratio = vae.upscale_ratio = 2 ** config["halvings"]
     values = 5 * config["width"]  # a pixel; on a CPU 4.2 were measured
     size = comfy.model_management.dtype_size
     vae.memory_used_encode = lambda shape, dtype: values * shape[2] * shape[3] * size(dtype)
     vae.memory_used_decode = lambda shape, dtype: values * factor**2 * shape[2] * shape[3] * size(dtype)
     return vae
-
-
-def replace_first_stage(vae: comfy.sd.VAE, model: nn.Module) -> None:
-    """Puts `model` in the place of the first stage."""
-    offload_device = comfy.model_management.vae_offload_device()
-    vae.first_stage_model = model
-    vae.patcher = comfy.model_patcher.ModelPatcher(model, load_device=vae.device, offload_device=offload_device)
-    vae.size = comfy.model_management.module_size(model)
