@@ -15,6 +15,7 @@ import aiohttp
 from . import DevError
 
 Workflow = dict[str, dict[str, Any]]
+PROGRESS_TEXT = 3  # the type of a binary message that is no picture
 HEARTBEAT = 120  # seconds; a server answers with half of it to spare unless its machine is gone
 
 
@@ -108,8 +109,8 @@ class Client:
         """Reads the websocket until the prompt is done."""
         clock, result, current = NodeClock(), Result(), None
         async for message in self.socket:
-            if message.type is aiohttp.WSMsgType.BINARY:  # a preview picture
-                result.previews += 1
+            if message.type is aiohttp.WSMsgType.BINARY:
+                result.previews += int.from_bytes(message.data[:4], "big") != PROGRESS_TEXT
                 continue
             kind, data = (event := json.loads(message.data))["type"], event.get("data") or {}
             if data.get("prompt_id") != prompt:

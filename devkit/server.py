@@ -64,7 +64,7 @@ def command(comfyui: Path, base: Path, port: int, python: str) -> list[str]:
     arguments = [python, str(LEASH), str(comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(port)]
     arguments += ["--base-directory", str(base), "--extra-model-paths-config", str(model_folders(comfyui, base))]
     arguments += ["--database-url", "sqlite:///:memory:"]  # the default lies in the checkout
-    arguments += ["--disable-auto-launch", "--disable-api-nodes"]
+    arguments += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
     return arguments if torch.cuda.is_available() else [*arguments, "--cpu"]
 
 

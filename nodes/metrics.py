@@ -63,6 +63,7 @@ def compare(x: Tensor, truth: Tensor, measurement: Measurement | None, report: R
     metrics: dict = {}
     if report is not None:
         metrics |= {"method": report.method, "nfe": report.nfe, "seconds": round(report.seconds, 2)}
+        metrics |= {"verdict": report.verdict} if report.verdict else {}
     metrics |= {"psnr": psnr(x, truth), "ssim": float(ssim((x + 1) / 2, (truth + 1) / 2, window_size=11).mean())}
     if measurement is not None:
         told = measurement.to(x.device)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import comfy.sample
 import comfy.samplers
-import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
-from PIL import Image
 from torch import Tensor
 
 from ..operators.discrepancy import fit_to_noise_level
@@ -21,10 +19,10 @@ from ..runtime.finite import DECODER, finite
 from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.plain import plain
 from ..runtime.sampler import Report, find_method, posterior_sampler
-from ..solvers import METHODS, Step
+from ..solvers import METHODS
+from .progress import progress, say
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels, pixels_from_image
-
-PREVIEW_SIZE = 512
+from .verdict import verdict
 
 OWN = -1.0
 GAMMA = io.Float.Input(
@@ -224,13 +222,15 @@ def restore(
     empty = torch.zeros(checks.latent_shape(measurement, vae))
     noise = comfy.sample.prepare_noise(empty, seed)
     report = Report(method)
-    on_step = preview(len(sigmas) - 1)
+    on_step = progress(len(sigmas) - 1)
     sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
     restored = finite(vae.decode, DECODER, lambda: report.steps)(samples)
     if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)
+    report.verdict = verdict(measurement, restored)
+    say(f"{report.verdict} ({report.nfe} passes of the model, {report.seconds:.1f} s)")
     return samples, restored, report
 
 
@@ -282,17 +282,6 @@ def check_steps(steps: int) -> None:
     """Values that come over the API are not checked by the server."""
     if steps < 1:
         raise ValueError(f"steps: {steps} steps to run; choose at least 1.")
-
-
-def preview(steps: int):
-    """Progress and the decoded estimate itself as the live preview: the solver has it at no cost."""
-    bar = comfy.utils.ProgressBar(steps)
-
-    def show(step: Step) -> None:
-        frame = (image_from_pixels(step.x0_hat[:1])[0] * 255).byte().numpy()
-        bar.update_absolute(step.index + 1, steps, ("JPEG", Image.fromarray(frame), PREVIEW_SIZE))
-
-    return show
 
 
 NODES = [PSLDKSampler, PSLDSampler]

@@ -31,12 +31,14 @@ class Report:
     """What a run did: filled while it runs, for Image Metrics to show.
 
     nfe: passes of the denoiser for each image; n candidates in one call are n.
+    verdict: whether the decoded picture matches what was measured, in words.
     """
 
     method: str
     nfe: int = 0
     seconds: float = 0.0
     steps: int = 0
+    verdict: str = ""
 
 
 def posterior_sampler(
