@@ -227,6 +227,7 @@ def restore(
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
     restored = finite(vae.decode, DECODER, lambda: report.steps)(samples)
+    restored = restored.reshape(-1, *restored.shape[-3:])  # VAEs of 3-d latents give a film of one frame
     if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)
     report.verdict = verdict(measurement, restored)

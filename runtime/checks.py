@@ -12,20 +12,41 @@ from ..operators import nonlinear_part
 from ..operators.measurement import Measurement
 from ..solvers import METHODS, Method
 from .codec import spatial_factor
+from .families import check_prior, latent_dimensions
 
 
 def check_pair(model: ModelPatcher, vae: VAE) -> None:
     """Model and VAE must be image models with the same kind of latent."""
+    check_prior(model)
+    check_vae(vae)
     latent_format = model.get_model_object("latent_format")
-    if vae.latent_dim != 2 or getattr(latent_format, "latent_dimensions", 2) != 2:
-        raise ValueError(
-            "model, vae: these work on video or audio latents, but only 2-d image latents can be solved for; "
-            "load an image checkpoint such as Stable Diffusion."
+    if vae.latent_channels != latent_format.latent_channels or vae.latent_dim != latent_dimensions(model):
+        ours, theirs = (
+            f"{channels} channels{' and a frame axis' if axes == 3 else ''}"
+            for channels, axes in (
+                (vae.latent_channels, vae.latent_dim),
+                (latent_format.latent_channels, latent_dimensions(model)),
+            )
         )
-    if vae.latent_channels != latent_format.latent_channels:
         raise ValueError(
-            f"vae: its latents have {vae.latent_channels} channels but the model's have "
-            f"{latent_format.latent_channels}; connect the VAE that belongs to the model (its checkpoint's own output)."
+            f"vae: its latents have {ours}, but the model's have {theirs}; connect the VAE that belongs to the model "
+            "(its checkpoint's own output, or the file that the model's page names)."
+        )
+
+
+def check_vae(vae: VAE) -> None:
+    """There must be one, for RGB pictures, which decodes to the size that it encoded."""
+    if getattr(vae, "first_stage_model", None) is None or not hasattr(vae, "patcher"):
+        raise ValueError("vae: the checkpoint has none; connect Load VAE with the VAE that belongs to the model.")
+    if vae.output_channels != 3:
+        raise ValueError(
+            f"vae: it decodes to {vae.output_channels} channels, and photos have 3; connect the model's VAE for RGB."
+        )
+    down, up = spatial_factor(vae), int(vae.spacial_compression_decode())
+    if down != up:
+        raise ValueError(
+            f"vae: it makes {down} pixels one latent but one latent {up} pixels, so that no picture keeps its size; "
+            "connect a VAE that decodes what it encodes."
         )
 
 
@@ -66,11 +87,11 @@ def check_measurement(measurement: Measurement, vae: VAE, solver: Method) -> Non
         raise ValueError("measurement: it contains NaN or infinite values; check the image it was made from.")
 
 
-def latent_shape(measurement: Measurement, vae: VAE) -> tuple[int, int, int, int]:
-    """(B, c, h, w) of the latents to solve for."""
+def latent_shape(measurement: Measurement, vae: VAE) -> tuple[int, ...]:
+    """(B, c, h, w) of the latents to solve for, or (B, c, 1, h, w) where they have a frame axis."""
     _, height, width = measurement.operator.image_shape
-    factor = spatial_factor(vae)
-    return len(measurement.y), vae.latent_channels, height // factor, width // factor
+    factor, frame = spatial_factor(vae), (1,) if vae.latent_dim == 3 else ()
+    return len(measurement.y), vae.latent_channels, *frame, height // factor, width // factor
 
 
 def check_latent(z: Tensor, measurement: Measurement, vae: VAE) -> None:
@@ -79,8 +100,8 @@ def check_latent(z: Tensor, measurement: Measurement, vae: VAE) -> None:
     if tuple(z.shape) != expected:
         raise ValueError(
             f"latent_image: its shape is {tuple(z.shape)} (batch, channels, height, width), but the measurement needs "
-            f"{expected}; use an empty latent of {expected[3] * spatial_factor(vae)} x "
-            f"{expected[2] * spatial_factor(vae)} pixels and batch size {expected[0]}."
+            f"{expected}; use an empty latent of {expected[-1] * spatial_factor(vae)} x "
+            f"{expected[-2] * spatial_factor(vae)} pixels and batch size {expected[0]}."
         )
 
 

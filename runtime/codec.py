@@ -16,6 +16,7 @@ class Codec:
 
     `VAE.decode` clamps, and falls back to tiles under inference mode: both lose the graph. So this calls the first
     stage itself, with the VAE's own dtype and device. ComfyUI's first stages encode to the mean of the posterior.
+    VAEs of 3-d latents (Wan's, which Qwen-Image has) take a picture as a film of one frame.
     """
 
     vae: VAE
@@ -23,15 +24,17 @@ class Codec:
     model: BaseModel
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents (B, c, h, w) as the diffusion model sees them, float32."""
+        """(B, 3, H, W) in [-1, 1] -> latents (B, c, [1,] h, w) as the diffusion model sees them."""
         pixels = x if signed_pixels(self.vae) else (x + 1) / 2
+        pixels = pixels.unsqueeze(2) if self.vae.latent_dim == 3 else pixels
         z0 = self.first_stage.encode(pixels.to(self.vae.device, self.vae.vae_dtype)).float()
         return self.model.process_latent_in(z0)
 
     def decode(self, z0: Tensor) -> Tensor:
-        """Latents (B, c, h, w) of the diffusion model -> (B, 3, H, W) in about [-1, 1], not clamped, float32."""
+        """Latents (B, c, [1,] h, w) of the diffusion model -> (B, 3, H, W) in about [-1, 1], not clamped, float32."""
         raw = self.model.process_latent_out(z0).to(self.vae.device, self.vae.vae_dtype)
         pixels = self.first_stage.decode(raw).float()
+        pixels = pixels.squeeze(2) if self.vae.latent_dim == 3 else pixels
         return pixels if signed_pixels(self.vae) else pixels * 2 - 1
 
 

@@ -21,6 +21,7 @@ from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, 
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
 from .codec import Codec
+from .families import check_gradient_through, check_loaded
 from .finite import DECODER, DENOISER, ENCODER, finite
 from .half import scaled
 from .plain import plain, plain_denoiser
@@ -77,6 +78,7 @@ def posterior_sampler(
         checks.check_latent(x, measurement, vae)
         checks.check_sigmas(sigmas)
         if solver.through_denoiser:
+            check_gradient_through(patcher)
             checks.check_differentiable(patcher)
             use_differentiable_attention(extra_args["model_options"])
 
@@ -84,6 +86,8 @@ def posterior_sampler(
         device = x.device
         with plain_denoiser(guider) if solver.through_denoiser else nullcontext(patcher) as denoiser:
             keep_loaded(guider, denoiser, {vae_patcher: vae, guide_patcher: guide}, x, solver)
+            if solver.through_denoiser:
+                check_loaded(denoiser)
             cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
             with gradients(solver, guider, guide_patcher), cancel, explained():
                 own_inpainting_inputs(model, extra_args, device)
@@ -242,10 +246,10 @@ def keep_loaded(
 
 
 def vae_memory(vae: VAE, x: Tensor) -> float:
-    """Bytes for the activations of encoding and decoding latents of x's shape (B, c, h, w), by ComfyUI's estimate."""
-    count, channels, height, width = x.shape
+    """Bytes for the activations of encoding and decoding latents of x's shape, by ComfyUI's estimate."""
+    (count, channels, *frame), (height, width) = x.shape[:-2], x.shape[-2:]
     factor = checks.spatial_factor(vae)
     return count * (
-        vae.memory_used_decode((1, channels, height, width), vae.vae_dtype)
-        + vae.memory_used_encode((1, 3, height * factor, width * factor), vae.vae_dtype)
+        vae.memory_used_decode((1, channels, *frame, height, width), vae.vae_dtype)
+        + vae.memory_used_encode((1, 3, *frame, height * factor, width * factor), vae.vae_dtype)
     )

@@ -220,10 +220,10 @@ def other_size():
     return operator
 
 
-def test_a_video_vae_and_a_foreign_vae_are_refused(prior):
+def test_a_vae_of_films_and_a_foreign_vae_are_refused(prior):
     import copy
 
-    for attribute, value, message in (("latent_dim", 3, "video or audio"), ("latent_channels", 16, "16 channels")):
+    for attribute, value, message in (("latent_dim", 3, "a frame axis"), ("latent_channels", 16, "16 channels")):
         foreign = copy.copy(prior["vae"])
         setattr(foreign, attribute, value)
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,100 @@
+"""Each family of models restores a picture, with gradients through the model or without, or says why not."""
+
+from __future__ import annotations
+
+import comfy.sample
+import pytest
+import torch
+from psld.nodes.sampling import restore
+from psld.operators.masks import InpaintBox
+from psld.operators.measurement import Measurement
+from psld.runtime import families
+from psld.runtime.checks import check_pair
+from psld.tests.families import ALL, FAMILIES, NO_GRADIENT, load
+
+pytestmark = pytest.mark.usefixtures("single_thread")
+
+
+@torch.inference_mode()
+def restored(model, vae, conditioning, method: str, side: int = 64) -> torch.Tensor:
+    """Two steps for a picture with a hole."""
+    operator = InpaintBox((3, side, side), 16)
+    with torch.inference_mode(False):
+        x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        measurement = Measurement(operator(x), operator, 0.05)
+    prompts = (conditioning, None, 1.0)
+    latent, image, _ = restore(
+        model, vae, measurement, 0, method, {"candidates": 1}, ("auto", 2), prompts, keep_measured=False
+    )
+    assert image.shape == (1, side, side, 3) and torch.isfinite(image).all()
+    return latent
+
+
+@torch.inference_mode()
+def stock(model, conditioning, like: torch.Tensor) -> torch.Tensor:
+    """Two steps of the stock sampler."""
+    empty = torch.zeros_like(like)
+    noise = comfy.sample.prepare_noise(empty, 0)
+    text = (conditioning, conditioning)
+    return comfy.sample.sample(model, noise, 2, 1.0, "euler", "simple", *text, empty, disable_pbar=True, seed=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_families(family):
+    model, vae, conditioning = load(family)
+    if family.works not in (ALL, NO_GRADIENT):
+        with pytest.raises(ValueError, match=family.works):
+            restored(model, vae, conditioning, "Glued MAP")
+        return
+    shape = (1, family.latents[0], *(1,) * (family.latents[2] - 2), *2 * (family.side // family.latents[1],))
+    before = stock(model, conditioning, torch.zeros(shape))
+    plain = restored(model, vae, conditioning, "Glued MAP", family.side)
+    assert plain.shape == shape
+    if family.works == NO_GRADIENT:
+        with pytest.raises(ValueError, match="choose a method without gradients through the model"):
+            restored(model, vae, conditioning, "PSLD")
+    else:
+        assert not torch.equal(restored(model, vae, conditioning, "PSLD", family.side), plain)
+    assert torch.equal(stock(model, conditioning, torch.zeros(shape)), before)
+
+
+@pytest.fixture(scope="module")
+def sd15():
+    """Model and VAE of the first family."""
+    return load(FAMILIES[0])[:2]
+
+
+def test_noise_of_another_scale_is_refused(sd15, monkeypatch):
+    monkeypatch.setattr(sd15[0].model.model_sampling, "noise_scale", 8.0, raising=False)
+    with pytest.raises(ValueError, match="model: its noise is scaled by 8 .* ModelNoiseScale"):
+        check_pair(*sd15)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"first_stage_model": None}, "vae: the checkpoint has none"),
+        ({"output_channels": 4}, "vae: it decodes to 4 channels"),
+        ({"upscale_ratio": 4}, "vae: it makes 8 pixels one latent but one latent 4 pixels"),
+        ({"latent_channels": 16}, "vae: its latents have 16 channels, but the model's have 4 channels"),
+        ({"latent_dim": 3}, "vae: its latents have 4 channels and a frame axis, but the model's have 4 channels"),
+    ],
+)
+def test_a_vae_that_does_not_fit_is_refused(sd15, monkeypatch, attributes, words):
+    for name, value in attributes.items():
+        monkeypatch.setattr(sd15[1], name, value)
+    with pytest.raises(ValueError, match=words):
+        check_pair(*sd15)
+
+
+def test_no_gradient_goes_through_a_model_over_several_gpus_or_partly_loaded(sd15, monkeypatch):
+    model = sd15[0]
+    families.check_gradient_through(model)
+    families.check_loaded(model)
+    monkeypatch.setitem(model.model_options, "multigpu_clones", {})
+    with pytest.raises(ValueError, match="several GPUs"):
+        families.check_gradient_through(model)
+    monkeypatch.setattr(model.model, "model_lowvram", True)
+    monkeypatch.setattr(model.model, "model_loaded_weight_memory", 0)
+    with pytest.raises(ValueError, match="GiB of it do not fit"):
+        families.check_loaded(model)
