@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import ROOT, TASKS, DevError
+from . import ROOT, TASKS, DevError, trial
 from .client import Client, Event, Interrupted, Workflow, load_workflow
 from .server import Server, comfyui_server
 
@@ -125,7 +125,7 @@ async def cancelled(connected: Client, workflow: Workflow) -> float:
 
 def prompt(task: str, number: int, steps: int = 3, **settings: Any) -> Workflow:
     """A workflow of ours with a seed and a method by this number."""
-    workflow = load_workflow(ROOT / "workflows" / "api" / f"ldm_{task}.json")
+    workflow = load_workflow(ROOT / "workflows" / "api" / f"{trial(task)}.json")
     for node in workflow.values():
         if node["class_type"] == "PSLD_KSampler":
             method = METHODS[number % len(METHODS)]

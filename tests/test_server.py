@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Coroutine, Iterator
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -66,7 +67,7 @@ def test_every_workflow_is_a_template_that_can_be_fetched(server: Server) -> Non
     listed = server.get("/workflow_templates").get(PACK, [])
     assert sorted(listed) == sorted(files)
     for name, file in files.items():
-        assert server.get(f"/api/workflow_templates/{PACK}/{name}.json") == json.loads(file.read_text())
+        assert server.get(f"/api/workflow_templates/{PACK}/{quote(name)}.json") == json.loads(file.read_text())
 
 
 def test_a_restoration_reports_progress_and_previews(server: Server) -> None:
