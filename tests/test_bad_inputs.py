@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psld.devkit import ROOT
+from psld.drawing import reliability
 from psld.nodes.operators import NODES as OPERATORS
 from psld.tests.bad_values import INPUTS, NODE, good, run, value
 
@@ -52,6 +53,10 @@ def test_what_is_not_given_is_asked_for(name):
         said = answer(name, inputs)
         assert said is None or said.startswith(f"{key}:")
         assert said or known.optional or getattr(known, "default", None) is not None
+
+
+def test_the_page_is_what_is_written_from_the_table_and_the_results():
+    assert reliability.PAGE.read_text() == reliability.page()
 
 
 def odd_values(known: Any) -> st.SearchStrategy:

@@ -134,6 +134,7 @@ def test_identities(name, data):
     check(operator, data.draw(st.integers(1, 3)), data.draw(st.floats(0.01, 100)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), PAIRS, ids=map("-".join, PAIRS))
 @settings(quick, max_examples=2)
 @given(data=st.data())

@@ -24,6 +24,7 @@ from psld.tests.solvers.gaussian import (
 )
 from torch import Tensor
 
+pytestmark = pytest.mark.slow
 BATCH = 1000  # sampling error: the mean within 0.2, eigenvalues within 0.25
 
 
