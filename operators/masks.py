@@ -20,7 +20,12 @@ class InpaintMask(SpectralOperator):
     def __init__(self, image_shape: Shape, mask: Tensor) -> None:
         super().__init__(image_shape)
         shape = tuple(mask.shape) if mask.ndim != 2 else (1, *mask.shape)
-        if len(shape) not in (3, 4) or shape[-2:] != self.image_shape[1:] or shape[-3] not in (1, self.image_shape[0]):
+        if len(shape) not in (3, 4) or shape[-3] not in (1, self.image_shape[0]):
+            raise ValueError(
+                f"mask: Inpaint Mask has one of shape {shape}; give one mask of the image's size, or one for each of "
+                f"its {self.image_shape[0]} channels."
+            )
+        if shape[-2:] != self.image_shape[1:]:
             height, width = self.image_shape[1:]
             raise ValueError(
                 f"mask: Inpaint Mask has one of {' x '.join(map(str, shape[:-3:-1]))} pixels, but the image is "
