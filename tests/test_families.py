@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfy.sample
 import pytest
 import torch
+from psld.nodes.loading import PRIORS
 from psld.nodes.sampling import restore
 from psld.operators.masks import InpaintBox
 from psld.operators.measurement import Measurement
@@ -56,6 +57,18 @@ def test_families(family):
     else:
         assert not torch.equal(restored(model, vae, conditioning, "PSLD", family.side), plain)
     assert torch.equal(stock(model, conditioning, torch.zeros(shape)), before)
+
+
+def test_families_are_those_of_the_documentation():
+    lines = (PRIORS.parent / "docs" / "models.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+    documented = {name: (latents.split(",")[0], methods) for name, latents, _, methods, _ in rows}
+    words = {ALL: "all", NO_GRADIENT: f"all {NO_GRADIENT}"}
+    expected = {
+        family.name: (f"{family.latents[0]} x 1/{family.latents[1]}", words.get(family.works, "refused"))
+        for family in FAMILIES
+    }
+    assert documented == expected
 
 
 @pytest.fixture(scope="module")
