@@ -145,15 +145,17 @@ FAMILIES = [
 ]
 
 
-def load(family: Family) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE, list]:
-    """Model, VAE and conditioning of a family, small and random."""
+def load(
+    family: Family, dtype: torch.dtype = torch.float32
+) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE, list]:
+    """Model, VAE and conditioning of a family, small and random. dtype: of the weights; it computes in float32."""
     torch.manual_seed(0)
     config = getattr(comfy.supported_models, family.config)(dict(family.unet))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, None if dtype is torch.float32 else torch.float32)
     model = config.get_model(family.weights)
     for weight in model.diffusion_model.state_dict().values():
         if weight.is_floating_point():
-            torch.nn.init.normal_(weight, std=0.02 if weight.ndim > 1 else 0.1)
+            weight.copy_(torch.randn(weight.shape) * (0.02 if weight.ndim > 1 else 0.1))
     patcher = comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
     text = torch.randn(1, 4, family.text)
     pooled = {} if family.pooled is None else {"pooled_output": torch.randn(1, family.pooled)}
