@@ -7,11 +7,21 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..operators import InpaintMask, LinearOperator, SpectralOperator
+from ..operators import Operator as ForwardOperator
 from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
 from .masks import for_images
 from .measurement import measured, picture
-from .types import CATEGORY, MeasurementIO, Operator, check_choice, image_from_pixels, linear, pixels_from_image
+from .types import (
+    CATEGORY,
+    MeasurementIO,
+    Operator,
+    check_choice,
+    image_from_pixels,
+    linear,
+    pixels_from_image,
+    size_of,
+)
 
 VIEWS = ("pseudo-inverse", "adjoint")
 CALLS = ("forward", *reversed(VIEWS))
@@ -97,7 +107,7 @@ class DataConsistency(io.ComfyNode):
             description="Moves a finished image to the nearest one that fits the measurement: x + A^+ (y - A x). "
             "Known pixels of an inpainted photo come out exactly as they were.",
             inputs=[
-                io.Image.Input("image", tooltip="The restored image, by this pack or any other node."),
+                io.Image.Input("image", lazy=True, tooltip="The restored image, by this pack or any other node."),
                 MeasurementIO.Input("measurement"),
                 io.Combo.Input(
                     "method",
@@ -121,6 +131,13 @@ class DataConsistency(io.ComfyNode):
         )
 
     @classmethod
+    def check_lazy_status(cls, image=None, measurement=None, **_) -> list[str]:
+        """Asks for the image, which takes a whole run, once the measurement is known to be one that can be fitted."""
+        if measurement is not None:
+            fitted_by(measurement)
+        return ["image"] if image is None else []
+
+    @classmethod
     def execute(cls, image, measurement, method, rcond, error) -> io.NodeOutput:
         check_choice("method", method, METHODS)
         return io.NodeOutput(consistent(image, measurement, method, rcond, error))
@@ -131,13 +148,13 @@ def consistent(image: Tensor, measurement: Measurement, method: str, rcond: floa
 
     ValueError, naming the input, for an operator without a prox and for an image of another size than was measured.
     """
-    A = measurement.operator if measurement.operator.proximal else linear(measurement.operator, "measurement")
+    A = fitted_by(measurement)
     x, y = pixels_from_image(image, dtype=precision(A)), measurement.y.to(precision(A))
     if tuple(x.shape[1:]) != A.image_shape or len(y) not in (1, len(x)):
-        channels, height, width = A.image_shape
+        _, height, width = A.image_shape
         raise ValueError(
-            f"image: its batch, height, width and channels are {tuple(image.shape)}, but the measurement is of "
-            f"{(len(y), height, width, channels)}; connect the image that was restored from this measurement."
+            f"image: it is {size_of(image)}, but the measurement is of {width} x {height} pixels"
+            f"{f' in a batch of {len(y)}' if len(y) > 1 else ''}; connect the image that was restored from it."
         )
     x, y = stay_grey(measurement, x), y.expand(len(x), *A.measurement_shape)
     if method == "exact" and not A.linear:
@@ -147,6 +164,11 @@ def consistent(image: Tensor, measurement: Measurement, method: str, rcond: floa
     else:
         x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)
     return image_from_pixels(x, *bounds(measurement))
+
+
+def fitted_by(measurement: Measurement) -> ForwardOperator:
+    """The operator, one with a prox. ValueError otherwise."""
+    return measurement.operator if measurement.operator.proximal else linear(measurement.operator, "measurement")
 
 
 def bounds(measurement: Measurement) -> tuple[float, float]:

@@ -143,9 +143,11 @@ def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
     if tuple(A.measurement_shape) == (1, *shape[1:]):
         return A, Greyscale(shape)(photo)
     if tuple(A.measurement_shape) != shape:
+        *_, height, width = 0, 0, *A.measurement_shape
+        gives = f"pictures of {width} x {height}" if len(A.measurement_shape) == 3 else "no pictures"
         raise ValueError(
-            f"image: its size is {shape[2]} x {shape[1]}, but the operator ({operator.func.__name__}) gives "
-            f"measurements of shape {tuple(A.measurement_shape)}; connect the degraded photo, or another operator."
+            f"image: its size is {shape[2]} x {shape[1]}, but the operator ({operator.func.__name__}) gives {gives} "
+            "from such a photo; connect the degraded photo as it is, or another operator."
         )
     return A, photo
 

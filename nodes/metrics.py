@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from ..runtime.sampler import Report
-from .types import CATEGORY, MeasurementIO, ReportIO, pixels_from_image
+from .types import CATEGORY, MeasurementIO, ReportIO, pixels_from_image, size_of
 
 
 class ImageMetrics(io.ComfyNode):
@@ -44,8 +44,8 @@ class ImageMetrics(io.ComfyNode):
         x, truth = pixels_from_image(image), pixels_from_image(reference, "reference")
         if x.shape[1:] != truth.shape[1:] or len(truth) not in (1, len(x)):
             raise ValueError(
-                f"reference: its batch, height and width {tuple(reference.shape[:3])} differ from the image's "
-                f"{tuple(image.shape[:3])}; connect the true image of the same size."
+                f"reference: it is {size_of(reference)}, but the restored image is {size_of(image)}; connect the true "
+                "image of the same size."
             )
         metrics = compare(x, truth.expand_as(x), measurement, report)
         text = "\n".join(

@@ -66,6 +66,12 @@ def warn_of_white(image: Tensor) -> None:
         )
 
 
+def size_of(image: Tensor) -> str:
+    """Width, height and batch of an IMAGE, for messages."""
+    batch = f" in a batch of {len(image)}" if len(image) > 1 else ""
+    return f"{image.shape[2]} x {image.shape[1]} pixels{batch}"
+
+
 def image_from_pixels(pixels: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """BCHW in [-1, 1] -> IMAGE, BHWC in [0, 1] (clamped; to other bounds where given), float32 on the CPU.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import comfy.ops
 import torch
+from comfy import latent_formats
+from comfy.latent_formats import LatentFormat
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
@@ -32,6 +34,21 @@ def check_pair(model: ModelPatcher, vae: VAE) -> None:
             f"vae: its latents have {ours}, but the model's have {theirs}; connect the VAE that belongs to the model "
             "(its checkpoint's own output, or the file that the model's page names)."
         )
+    ours, theirs = spatial_factor(vae), factor_of(latent_format)
+    if theirs not in (None, ours):
+        raise ValueError(
+            f"vae: a latent of it covers {ours} x {ours} pixels, but one of the model's {theirs} x {theirs}; connect "
+            "the VAE that belongs to the model (its checkpoint's own output)."
+        )
+
+
+def factor_of(latent_format: LatentFormat) -> int | None:
+    """Pixels that a latent of the model covers, along a side; None where this ComfyUI does not say."""
+    if isinstance(latent_format, latent_formats.SD_X4):
+        return 4  # newer versions say 8, as they do of all
+    if isinstance(latent_format, latent_formats.SD15 | latent_formats.SDXL | latent_formats.SD3 | latent_formats.Flux):
+        return 8
+    return getattr(latent_format, "spacial_downscale_ratio", None)
 
 
 def check_vae(vae: VAE) -> None:
@@ -97,12 +114,18 @@ def latent_shape(measurement: Measurement, vae: VAE) -> tuple[int, ...]:
 def check_latent(z: Tensor, measurement: Measurement, vae: VAE) -> None:
     """The latent a user wired into a sampler node must have the size of the image behind the measurement."""
     expected = latent_shape(measurement, vae)
-    if tuple(z.shape) != expected:
-        raise ValueError(
-            f"latent_image: its shape is {tuple(z.shape)} (batch, channels, height, width), but the measurement needs "
-            f"{expected}; use an empty latent of {expected[-1] * spatial_factor(vae)} x "
-            f"{expected[-2] * spatial_factor(vae)} pixels and batch size {expected[0]}."
-        )
+    if tuple(z.shape) == expected:
+        return
+    _, height, width = measurement.operator.image_shape
+    found = "no latent of pictures"
+    if z.ndim == len(expected):
+        factor = spatial_factor(vae)
+        found = f"for {len(z)} picture(s) of {z.shape[-1] * factor} x {z.shape[-2] * factor} pixels"
+        found += f" with {z.shape[1]} channels" if z.shape[1] != expected[1] else ""
+    raise ValueError(
+        f"latent_image: it is {found}, but the measurement is of {expected[0]} of {width} x {height}; connect an empty "
+        f"latent of that size for this VAE, with batch_size {expected[0]} (Empty Latent (LDM) makes one for any VAE)."
+    )
 
 
 def check_sigmas(sigmas: Tensor) -> None:

@@ -112,7 +112,7 @@ def test_a_small_grey_photo_becomes_a_measurement_of_a_large_colour_image():
 
 def test_a_photo_that_the_operator_cannot_have_made_is_refused():
     (operator,) = call("CompressedSensing", ratio=0.5, seed=0)
-    with pytest.raises(ValueError, match=r"image: its size is 64 x 64, but the operator \(CompressedSensing\) gives"):
+    with pytest.raises(ValueError, match=r"image: its size is 64 x 64, .* \(CompressedSensing\) gives no pict"):
         from_photo(hand(), operator)
 
 
@@ -215,7 +215,7 @@ def test_data_consistency_of_a_batch_equals_its_single_runs():
 
 def test_data_consistency_refuses_what_it_cannot_do():
     measurement = measure(hand(), "GaussianBlur", **BLUR)
-    with pytest.raises(ValueError, match=r"image: its batch, .* are \(1, 60, 64, 3\), but the measurement is of"):
+    with pytest.raises(ValueError, match=r"image: it is 64 x 60 pixels, but the measurement is of 64 x 64"):
         consistent(hand()[:, :60], measurement)
     with pytest.raises(ValueError, match="method: 'soft' is not one of exact, noise-aware"):
         consistent(hand(), measurement, "soft")
