@@ -29,6 +29,8 @@ ALIASES = {
     "PSLD_Greyscale": ["colorize", "colourise", "colour", "black and white", "grayscale"],
     "PSLD_BayerMosaic": ["demosaic", "raw", "sensor"],
     "PSLD_JPEG": ["artifacts", "compression", "repair"],
+    "PSLD_LoadJPEG": ["artifacts", "compression", "repair", "blocks"],
+    "PSLD_EstimateBlur": ["blind deblurring", "sharpen", "deblur", "unknown", "kernel", "PSF"],
     "PSLD_FindLines": ["scratches", "dust", "stripes", "repair", "old photo", "remove"],
     "PSLD_FitToModel": ["resize", "pad", "crop", "photo"],
     "PSLD_UndoFit": ["stitch", "paste", "photo"],

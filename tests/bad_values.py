@@ -16,8 +16,13 @@ from psld.tests.prompts import call
 NODE = {node.GET_SCHEMA().node_id.removeprefix("PSLD_"): node for node in NODES}
 INPUTS = {name: {i.id: i for i in node.GET_SCHEMA().inputs} for name, node in NODE.items()}
 SMALL = {"width": 16, "height": 16, "kernel_size": 9, "steps": 1, "cfg": 1.0}
-SPECIAL = {"Destripe": {"width": 2}, "KernelBlur": {}, "EmptyLatent": {"width": 64, "height": 64},
-           "RestorePhoto": {"quality": "fast"}}
+SPECIAL = {
+    "EstimateBlur": {"steps": 4, "largest": 3},
+    "Destripe": {"width": 2},
+    "KernelBlur": {},
+    "EmptyLatent": {"width": 64, "height": 64},
+    "RestorePhoto": {"quality": "fast"},
+}
 
 
 @cache

@@ -1,0 +1,124 @@
+"""Menu group "measurement": the blur of a photo that nobody measured."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..operators import estimate_sigma
+from ..operators.blur_search import KINDS, BlurGuess, find_blur
+from ..operators.measurement import Measurement
+from ..operators.watched import Watched
+from ..runtime.codec import spatial_factor
+from ..runtime.conditioning import empty_conditioning, is_unconditional
+from ..runtime.levels import AUTO
+from .measurement import ESTIMATE
+from .sampling import restore
+from .types import CATEGORY, Operator, check_choice, pixels_from_image
+
+METHOD = "Proximal gluing"
+LEAST_SIGMA = 0.005
+LEAST_PICTURE = 8
+
+
+class EstimateBlur(io.ComfyNode):
+    """Finds the blur under which the model is the least surprised by the photo."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PSLD_EstimateBlur",
+            display_name="Estimate Blur",
+            category=f"{CATEGORY}/measurement",
+            description="How a photo was blurred: of blurs of one kind, the one under which the model has the least to "
+            "correct. Connect it to Measurement from Image.",
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The blurred photo; one, of a size that the model takes (Fit to Model)."
+                ),
+                io.Model.Input("model"),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Combo.Input(
+                    "kind",
+                    options=list(KINDS),
+                    default=KINDS[0],
+                    tooltip="Gaussian: a little unsharp. defocus: a lens out of focus, points are discs. motion: a "
+                    "straight shake, points are lines; it takes three times as long.",
+                ),
+                io.Int.Input(
+                    "largest",
+                    default=15,
+                    min=3,
+                    max=255,
+                    tooltip="The widest blur to think of: side of its kernel, in pixels.",
+                ),
+                io.Float.Input(
+                    "sigma",
+                    default=ESTIMATE,
+                    min=ESTIMATE,
+                    max=2.0,
+                    step=0.005,
+                    tooltip="Noise of the photo, in [-1, 1] pixel units. -1: estimated from it.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=10,
+                    min=4,
+                    max=100,
+                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 45).",
+                ),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
+                io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
+            ],
+            outputs=[
+                Operator.Output(display_name="operator"),
+                io.Image.Output(display_name="kernel", tooltip="What a point became."),
+                io.String.Output(display_name="found", tooltip="The blur in words."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, model, vae, kind, largest, sigma, steps, seed, positive=None) -> io.NodeOutput:
+        check_choice("kind", kind, KINDS)
+        if len(image) > 1:
+            raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
+        with torch.inference_mode(False), torch.no_grad():
+            y = pixels_from_image(image).expand(-1, 3, -1, -1)
+            y = whole_latents(y, spatial_factor(vae))
+        sigma = max(float(estimate_sigma(y)) if sigma == ESTIMATE else sigma, LEAST_SIGMA)
+        if positive is None and not is_unconditional(model):
+            positive = empty_conditioning(model)
+        widest = min(largest, min(y.shape[-2:]) // 2)
+
+        def surprise(guess: BlurGuess) -> float:
+            with torch.inference_mode(False):
+                watched = Watched(guess.maker(tuple(y.shape[1:])), sigma)
+                measurement = Measurement(y, watched, sigma)
+            settings, prompts = {"candidates": 1}, (positive, None, 1.0)
+            restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
+            return watched.surprise
+
+        found = find_blur(kind, widest, surprise)
+        return io.NodeOutput(found.maker, point_spread(found, 2 * max(widest, LEAST_PICTURE) + 1), str(found))
+
+
+def whole_latents(y: Tensor, factor: int) -> Tensor:
+    """The middle of a photo (B, C, H, W) whose sides are multiples of a latent's pixels. ValueError where none is."""
+    height, width = (n // factor * factor for n in y.shape[-2:])
+    if min(height, width) < 2 * factor:
+        raise ValueError(f"image: it is {y.shape[3]} x {y.shape[2]}, too small to tell a blur; connect a larger photo.")
+    top, left = (y.shape[-2] - height) // 2, (y.shape[-1] - width) // 2
+    return y[..., top : top + height, left : left + width]
+
+
+def point_spread(guess: BlurGuess, size: int) -> Tensor:
+    """A picture (1, n, n, 3) of what a white point becomes, the brightest value white."""
+    size = size // 2 * 2 + 1
+    point = torch.zeros(1, 1, size, size)
+    point[..., size // 2, size // 2] = 1
+    blurred = guess.maker((1, size, size))(point)
+    return (blurred / blurred.max()).clamp(0, 1).movedim(1, -1).expand(-1, -1, -1, 3).contiguous()
+
+
+NODES = [EstimateBlur]
