@@ -12,7 +12,7 @@ from psld.nodes.masks import painted
 from psld.operators import Compose, InpaintMask, Stack, SuperResolution
 from psld.operators.measurement import Measurement
 from psld.tests.prompts import Failed, call, node
-from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, saved_picture
+from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture
 
 HOLE = torch.zeros(24, 32, dtype=torch.bool)
 HOLE[4:9, 20:30] = True
@@ -236,3 +236,34 @@ def test_a_refusal_reaches_the_user_as_a_sentence(run_prompt, comfy_base):
     prompt = repair("opaque.png", "around each hole", ["sampler", 1])
     with pytest.raises(Failed, match="mask: it is all zero, and marks nothing to fit around"):
         run_prompt(prompt)
+
+
+def test_a_list_of_photos_of_other_sizes_comes_back_each_at_its_own():
+    """As ComfyUI runs lists: Fit to Model once for each photo, Undo Fit once with all windows."""
+    vae = call("LoadLDM", ckpt_name=EMBEDDED)[1]
+    photos = [torch.rand(1, height, width, 3) for height, width in ((64, 64), (120, 90), (33, 47))]
+    masks = [torch.zeros(1, *photo.shape[1:3]) for photo in photos]
+    masks[0][:, 5:9, 5:9] = masks[1][:, :4, :4] = masks[1][:, -4:, -4:] = masks[2][:, 20:, 30:] = 1
+    fit = dict(vae=vae, method="around each hole", factor=1.0, size=32, margin=4)
+    images, windows = [], []
+    for photo, mask in zip(photos, masks, strict=True):
+        fitted, _, found = call("FitToModel", image=photo, mask=mask, **fit)
+        images, windows = [*images, *(1 - image for image in fitted)], [*windows, *found]
+    assert len(images) == 4
+    (wholes,) = call("UndoFit", image=images, photo=photos, fit=windows, mask=masks)
+    for whole, photo, mask in zip(wholes, photos, masks, strict=True):
+        assert torch.equal(whole, torch.where(mask[..., None] > 0, 1 - photo, photo))
+
+
+def test_six_repairs_of_one_photo_leave_the_rest_as_it_was(run_prompt, comfy_base):
+    photo = noisy_photo(70, 60)
+    known = np.ones((60, 70), bool)
+    Image.fromarray(photo).save(comfy_base / "input" / "again.png")
+    for i in range(6):
+        box = (5 + 10 * i, 10, 11 + 10 * i, 30)
+        known &= save_with_hole(comfy_base / "input" / "again.png", photo, box)
+        prompt = repair("again.png", "pad", ["pinv", 0])
+        del prompt["sampler"]
+        run_prompt(prompt)
+        photo = saved_picture(comfy_base, "repaired_pad").copy()
+    assert (photo[known] == noisy_photo(70, 60)[known]).all() and (~known).sum() == 6 * 6 * 20
