@@ -2,11 +2,11 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import consistency, estimate, jpeg, loading, measurement, metrics, operators, photo, restore, sampling
+from . import compare, consistency, estimate, jpeg, loading, measurement, metrics, operators, photo, restore, sampling
 from .guard import guarded
 from .names import named
 
-GROUPS = (restore, operators, measurement, consistency, jpeg, estimate, photo, sampling, loading, metrics)
+GROUPS = (restore, operators, measurement, consistency, jpeg, estimate, photo, sampling, loading, metrics, compare)
 NODES = [guarded(named(node)) for group in GROUPS for node in group.NODES]
 
 

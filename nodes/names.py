@@ -36,6 +36,7 @@ ALIASES = {
     "PSLD_UndoFit": ["stitch", "paste", "photo"],
     "PSLD_MeasurementFromImage": ["photo", "degraded", "restore"],
     "PSLD_DataConsistency": ["keep known pixels", "projection", "exact"],
+    "PSLD_Compare": ["before after", "residual", "curve", "explain"],
     "PSLD_ImageMetrics": ["PSNR", "SSIM", "compare"],
     "PSLD_LoadLDM": ["checkpoint", "prior", "latent diffusion"],
 }  # fmt: skip

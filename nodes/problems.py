@@ -93,6 +93,7 @@ def grey(job: Job) -> partial:
     return partial(operators.Greyscale)
 
 
+COLOUR = "add colour"
 SOFT = "how blurred the small photo is, in its own pixels (0: sharp)"
 PROBLEMS = {
     "sharpen: out of focus": Problem(
@@ -118,6 +119,6 @@ PROBLEMS = {
         "width of the widest scratch in pixels (0: 6); near-black and near-white ones are found, a mask adds others",
         masked=True,
     ),
-    "add colour": Problem(grey, 0.0, "", "without meaning"),
+    COLOUR: Problem(grey, 0.0, "", "without meaning"),
 }
 """Every problem by the words a person picks."""

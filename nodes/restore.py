@@ -24,10 +24,10 @@ from .consistency import consistent
 from .masks import PAINTED, photo_mask
 from .measurement import ESTIMATE, measurement_of
 from .photo import fits_of, fitted, stitched
-from .problems import PROBLEMS, Job, Problem
+from .problems import COLOUR, PROBLEMS, Job, Problem
 from .sampling import DRAFT_VAE, restore
 from .types import CATEGORY, check_choice, check_image
-from .verdict import GREY_LEVELS, worst
+from .verdict import GREY_LEVELS, doubts, worst
 
 METHOD = "Glued MAP"
 QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}
@@ -35,6 +35,9 @@ QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}
 
 FALLBACK_SIGMA = 0.02
 """Of a clean JPEG, for a photo whose noise cannot be estimated."""
+
+COLOURFUL = 0.05
+"""Mean difference of a photo's channels above which it is no grey one with a tint."""
 
 RCOND = 0.1
 TEXT_SIDE, UNCONDITIONAL_SIDE, MARGIN = 64, 16, 4
@@ -149,11 +152,14 @@ class RestorePhoto(io.ComfyNode):
         ]
         restored = torch.cat([result.restored for result in results])
         pair = beside(image, restored)
-        notes = [note] if note else []
+        windows = [window for result in results for window in result.windows]
+        notes = {note, *(doubts(window.measurement, window.report.residuals) for window in windows)} - {""}
+        if problem == COLOUR and float((image.amax(-1) - image.amin(-1)).mean()) > COLOURFUL:
+            notes.add("The photo has colours already; they were thrown away for new ones.")
         if mask is not None and mask.any() and not task.problem.masked:
-            notes.append(f"The mask was not used: {problem} treats the whole photo.")
+            notes.add(f"The mask was not used: {problem} treats the whole photo.")
         report = "\n\n".join(told(problem, task, result) for result in results)
-        report = "\n".join([report, *(f"Note: {text}" for text in notes)])
+        report = "\n".join([report, *(f"Note: {text}" for text in sorted(notes))])
         shown = ui.PreviewImage(shown_pair(image, restored), cls=cls)
         return io.NodeOutput(restored, pair, report, ui=shown.as_dict() | {"text": [report]})
 

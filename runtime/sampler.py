@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import comfy.model_management
 import comfy.model_sampling
@@ -32,13 +32,15 @@ class Report:
     """What a run did: filled while it runs, for Image Metrics to show.
 
     nfe: passes of the denoiser for each image; n candidates in one call are n.
-    verdict: whether the decoded picture matches what was measured, in words.
+    residuals: of each step its noise level, and how far the decoded estimate is off the measurement (rms, [-1, 1]).
+    verdict: whether the restored picture matches what was measured, in words.
     """
 
     method: str
     nfe: int = 0
     seconds: float = 0.0
     steps: int = 0
+    residuals: list[tuple[float, float]] = field(default_factory=list)
     verdict: str = ""
 
 
@@ -94,10 +96,12 @@ def posterior_sampler(
                 codec = Codec(vae, vae_patcher.model, guider.inner_model)
                 draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
                 latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser)
-                started = time.perf_counter()
+                started, told = time.perf_counter(), measurement.to(device)
 
                 def after_step(step: Step) -> None:
                     report.seconds, report.steps = time.perf_counter() - started, step.index + 1
+                    off = told.rms_residual(step.x0_hat.detach()).square().mean().sqrt()
+                    report.residuals.append((float(step.sigma), float(off)))
                     if on_step is not None:
                         on_step(step)
                     if callback is not None:
@@ -106,7 +110,7 @@ def posterior_sampler(
                 z, levels = own(x, device), own(sigmas, device)
                 if not torch.count_nonzero(model.noise) and "candidates" in parameters:
                     parameters["candidates"] = 1  # the noise is in the latent already, and it is one
-                z = solver.solve(latent, measurement.to(device), z, levels, **parameters, callback=after_step)
+                z = solver.solve(latent, told, z, levels, **parameters, callback=after_step)
                 return outside_mask_as_given(model, z, levels[-1], extra_args.get("denoise_mask"))
 
     return KSAMPLER(sample)

@@ -11,6 +11,7 @@ import folder_paths
 import torch
 from PIL import Image
 from psld.nodes import NODES
+from psld.runtime.sampler import Report
 from psld.tests.prompts import call
 
 NODE = {node.GET_SCHEMA().node_id.removeprefix("PSLD_"): node for node in NODES}
@@ -36,7 +37,8 @@ def sockets() -> dict[str, Any]:
     fit = call("FitToModel", image=image, vae=vae, method="pad", factor=1.0, size=64, margin=8, mask=mask)[2][0]
     return {
         "IMAGE": image, "MASK": mask, "MODEL": model, "VAE": vae, "CONDITIONING": text, "PSLD_OPERATOR": operator,
-        "PSLD_MEASUREMENT": measurement, "PSLD_FIT": fit, "LATENT": {"samples": torch.zeros(1, 4, 16, 16)},
+        "PSLD_MEASUREMENT": measurement, "PSLD_FIT": fit, "PSLD_REPORT": Report("PSLD"),
+        "LATENT": {"samples": torch.zeros(1, 4, 16, 16)},
     }  # fmt: skip
 
 
