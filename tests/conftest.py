@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until ComfyUI
 from devkit import inprocess  # noqa: E402
 
 BASE = tempfile.TemporaryDirectory(prefix="psld-comfyui-")
-LONGEST = ("test_training", "test_bridge", "test_bench_quality", "test_draft_vae")  # first, or one process ends alone
+LONGEST = ("test_training", "test_sd15", "test_bridge", "test_draft_vae", "test_faults", "test_bench_quality")
+"""First, or one process ends alone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
