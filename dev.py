@@ -63,7 +63,7 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "train": ("train the embedded prior, or measure one", train.arguments),
 }
 GROUPS = {  # packages beyond ComfyUI's
-    "test": ("tests", "peers", "weights"),
+    "test": ("tests", "browser", "peers", "weights"),
     "bench": ("peers", "weights"),
     "train": ("weights",),
 }

