@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +9,6 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..operators import fit as fits
 from ..operators.discrepancy import ROUNDING
@@ -23,6 +21,7 @@ from ..runtime.sampler import Report
 from .consistency import consistent
 from .masks import PAINTED, photo_mask
 from .measurement import ESTIMATE, measurement_of
+from .pairs import beside, shown_pair
 from .photo import fits_of, fitted, stitched
 from .problems import COLOUR, PROBLEMS, Job, Problem
 from .sampling import DRAFT_VAE, restore
@@ -43,9 +42,6 @@ RCOND = 0.1
 TEXT_SIDE, UNCONDITIONAL_SIDE, MARGIN = 64, 16, 4
 """Side of the window around a hole for a model that takes a text and for one that does not, and what lies between
 window and hole, at least; in latents."""
-
-SHOWN, GAP = 256, 8
-"""Least height of a picture in the node, and the white between before and after, in pixels."""
 
 
 class RestorePhoto(io.ComfyNode):
@@ -309,27 +305,6 @@ def told(problem: str, task: Task, result: Result) -> str:
             f"{passes} passes of the model in {seconds:.1f} s.",
         ]
     )
-
-
-def beside(before: Tensor, after: Tensor) -> Tensor:
-    """Two IMAGEs side by side at the size of the second, with some white between."""
-    before = resized(before, tuple(after.shape[1:3]))
-    white = after.new_ones(len(after), after.shape[1], GAP, after.shape[3])
-    return torch.cat([before.to(after), white, after], dim=2)
-
-
-def shown_pair(before: Tensor, after: Tensor) -> Tensor:
-    """Before and after, at least SHOWN pixels high: small photos by whole factors, with sharp pixels."""
-    factor = math.ceil(SHOWN / after.shape[1])
-    size = tuple(factor * n for n in after.shape[1:3])
-    return beside(resized(before, size, "nearest-exact"), resized(after, size, "nearest-exact"))
-
-
-def resized(image: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
-    """An IMAGE of another height and width."""
-    if tuple(image.shape[1:3]) == size:
-        return image
-    return F.interpolate(image.movedim(-1, 1), size=size, mode=mode).clamp(0, 1).movedim(1, -1)
 
 
 NODES = [RestorePhoto]
