@@ -29,7 +29,7 @@ def missed(measurement: Measurement, residual: Tensor) -> Tensor:
     The picture follows y, noise and floor, where it is free to. So this is less than all that a decoder misses of a
     photo, and least where A averages pixels: there it shows little of what a decoder misses, and z0 can fit that too.
     """
-    squared = norms(residual).square() / measurement.operator.num_measurements
+    squared = norms(residual).square() / measurement.count
     return torch.relu(squared - measurement.sigma_y**2).sqrt()
 
 
