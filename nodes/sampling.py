@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import comfy.sample
 import comfy.samplers
 import torch
@@ -17,6 +19,7 @@ from ..runtime import checks
 from ..runtime.conditioning import Conditioning, is_unconditional
 from ..runtime.finite import DECODER, finite
 from ..runtime.levels import AUTO, noise_levels, schedulers
+from ..runtime.memory import decode_picture
 from ..runtime.plain import plain
 from ..runtime.sampler import Report, find_method, posterior_sampler
 from ..solvers import METHODS
@@ -62,6 +65,16 @@ RESULT = io.Combo.Input(
     tooltip="Only for methods with candidates. perceptual: the likelier of the last two, with all its detail. "
     "faithful: the mean of both, nearer to the truth on average, and smoother where they differ.",
 )
+WINDOW = io.Int.Input(
+    "window",
+    default=0,
+    min=0,
+    max=16384,
+    optional=True,
+    tooltip="Pixels along the side of what the model sees at once. A larger picture is seen in overlapping windows, "
+    "while the measurement stays one. 0: the size the model was trained on (512 for SD 1.5, 1,024 for SDXL), for "
+    "pictures more than half as large again. As large as the picture: one pass.",
+)
 DRAFT_VAE = io.Vae.Input(
     "draft_vae",
     optional=True,
@@ -96,16 +109,17 @@ class PSLDSampler(io.ComfyNode):
                 DRAFT_VAE,
                 CANDIDATES,
                 RESULT,
+                WINDOW,
             ],
             outputs=[io.Sampler.Output()],
         )
 
     @classmethod
     def execute(
-        cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0, result=PERCEPTUAL
+        cls, vae, measurement, method, gamma, omega, draft_vae=None, candidates=0, result=PERCEPTUAL, window=0
     ) -> io.NodeOutput:
         settings = wishes(gamma, omega, candidates, result)
-        return io.NodeOutput(posterior_sampler(measurement, vae, method, settings, draft_vae=draft_vae))
+        return io.NodeOutput(posterior_sampler(measurement, vae, method, settings, draft_vae=draft_vae, window=window))
 
 
 class PSLDKSampler(io.ComfyNode):
@@ -156,6 +170,7 @@ class PSLDKSampler(io.ComfyNode):
                 DRAFT_VAE,
                 CANDIDATES,
                 RESULT,
+                WINDOW,
             ],
             outputs=[
                 io.Latent.Output(display_name="latent"),
@@ -183,12 +198,13 @@ class PSLDKSampler(io.ComfyNode):
         draft_vae=None,
         candidates=0,
         result=PERCEPTUAL,
+        window=0,
     ) -> io.NodeOutput:
         settings = wishes(gamma, omega, candidates, result)
         schedule = (scheduler, steps)
         prompts = (positive, negative, cfg)
         samples, restored, report = restore(
-            model, vae, measurement, seed, method, settings, schedule, prompts, keep_measured, draft_vae
+            model, vae, measurement, seed, method, settings, schedule, prompts, keep_measured, draft_vae, window
         )
         return io.NodeOutput({"samples": samples}, restored, report)
 
@@ -204,6 +220,7 @@ def restore(
     prompts: tuple[Conditioning | None, Conditioning | None, float],
     keep_measured: bool = True,
     draft_vae: VAE | None = None,
+    window: int = 0,
 ) -> tuple[Tensor, Tensor, Report]:
     """From a measurement to (latents, restored IMAGE, report), with live preview.
 
@@ -223,10 +240,10 @@ def restore(
     noise = comfy.sample.prepare_noise(empty, seed)
     report = Report(method)
     on_step = progress(len(sigmas) - 1)
-    sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae)
+    sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae, window)
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
-    restored = finite(vae.decode, DECODER, lambda: report.steps)(samples)
+    restored = finite(partial(decode_picture, vae), DECODER, lambda: report.steps)(samples)
     restored = restored.reshape(-1, *restored.shape[-3:])  # VAEs of 3-d latents give a film of one frame
     if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import comfy.model_management
 import comfy.model_sampling
@@ -20,11 +21,13 @@ from ..operators.polling import stoppable
 from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, Step
 from . import checks
 from .autograd import differentiable, own, use_differentiable_attention
-from .codec import Codec
+from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
 from .finite import DECODER, DENOISER, ENCODER, finite
 from .half import scaled
+from .memory import Plan, Run
 from .plain import plain, plain_denoiser
+from .windows import Windows, check_windows, window_grid, windows_at_once
 
 
 @dataclass
@@ -52,6 +55,7 @@ def posterior_sampler(
     report: Report | None = None,
     on_step: Callable[[Step], None] | None = None,
     draft_vae: VAE | None = None,
+    window: int = 0,
 ) -> KSAMPLER:
     """A SAMPLER that draws from the posterior of the image given the measurement.
 
@@ -59,6 +63,7 @@ def posterior_sampler(
         and omega: weights of the gluing and the data gradient, per step of 1,000 (Rout et al., appendix C).
     on_step: called after each step beside ComfyUI's own callback.
     draft_vae: a small VAE of the same latents, which takes the gradients in place of `vae`.
+    window: pixels along the side of what the model sees at once; 0: its own size, where the picture is larger.
     Raises ValueError before the first step where model, VAE, latent and measurement do not fit together.
     """
     solver = find_method(method)
@@ -87,7 +92,12 @@ def posterior_sampler(
         vae_patcher = guide_patcher if guide is vae else vae.patcher
         device = x.device
         with plain_denoiser(guider) if solver.through_denoiser else nullcontext(patcher) as denoiser:
-            keep_loaded(guider, denoiser, {vae_patcher: vae, guide_patcher: guide}, x, solver)
+            windows = see_in_windows(guider, extra_args["model_options"], x, vae, window)
+            vaes, candidates = (vae,) if guide is vae else (vae, guide), int(parameters.get("candidates", 1))
+            grid = None if windows is None else windows.grid
+            run = Run(guider.inner_model, vaes, solver, tuple(x.shape), candidates, grid)
+            plan = keep_loaded(guider, denoiser, [vae_patcher, guide_patcher], run, windows)
+            one_by_one = {"chunk": 1} if "chunk" in parameters and not plan.tier.together else {}
             if solver.through_denoiser:
                 check_loaded(denoiser)
             cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
@@ -95,7 +105,7 @@ def posterior_sampler(
                 own_inpainting_inputs(model, extra_args, device)
                 codec = Codec(vae, vae_patcher.model, guider.inner_model)
                 draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
-                latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser)
+                latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser, plan)
                 started, told = time.perf_counter(), measurement.to(device)
 
                 def after_step(step: Step) -> None:
@@ -108,10 +118,13 @@ def posterior_sampler(
                         callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
 
                 z, levels = own(x, device), own(sigmas, device)
+                settings = parameters | one_by_one | {"callback": after_step}
                 if not torch.count_nonzero(model.noise) and "candidates" in parameters:
-                    parameters["candidates"] = 1  # the noise is in the latent already, and it is one
-                z = solver.solve(latent, told, z, levels, **parameters, callback=after_step)
-                return outside_mask_as_given(model, z, levels[-1], extra_args.get("denoise_mask"))
+                    settings["candidates"] = 1  # the noise is in the latent already, and it is one
+                # The plan mends what a network runs out of; where a solver itself does, the run starts anew.
+                solved = plan.attempt(lambda _: solver.solve(latent, told, z, levels, **settings))
+                plan.log_peak()
+                return outside_mask_as_given(model, solved, levels[-1], extra_args.get("denoise_mask"))
 
     return KSAMPLER(sample)
 
@@ -165,18 +178,22 @@ def latent_model(
     report: Report,
     images: int,
     through_denoiser: bool,
+    plan: Plan,
 ) -> LatentModel:
     """The callables of the solvers, over what ComfyUI hands to a sampler that restores so many images."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
     masked = extra_args.get("denoise_mask") is not None
     dtype = codec.model.manual_cast_dtype or codec.model.get_dtype()
 
-    def predict(z: Tensor, sigma: Tensor) -> Tensor:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        report.nfe += len(z) // images
+    def evaluate(z: Tensor, sigma: Tensor) -> Tensor:
         parts = z.split(images) if masked else [z]  # what lies under a latent noise mask has the batch of the images
         network = scaled(lambda part: model(part, sigma.expand(len(part)), **extra_args), dtype)
         return torch.cat([network(part) for part in parts])
+
+    def predict(z: Tensor, sigma: Tensor) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        report.nfe += len(z) // images
+        return plan.call(z, partial(evaluate, sigma=sigma), codec.model, images)
 
     def predict_without_graph(z: Tensor, sigma: Tensor) -> Tensor:
         with torch.inference_mode():  # as in the executor, whose weights the U-Net then keeps
@@ -190,16 +207,16 @@ def latent_model(
         return report.steps + 1
 
     denoise = finite(predict if through_denoiser else predict_without_graph, DENOISER, running)
-    ours = autoencoder(codec, running, "vae")
-    guide = None if draft is None else autoencoder(draft, running, "draft_vae")
+    ours = autoencoder(codec, plan, running, "vae")
+    guide = None if draft is None else autoencoder(draft, plan, running, "draft_vae")
     given = model.latent_image if torch.count_nonzero(model.latent_image) else None
     return LatentModel(denoise, ours.encode, ours.decode, signal, guide, given)
 
 
-def autoencoder(codec: Codec, step: Callable[[], int], name: str) -> Autoencoder:
-    """E and D of the VAE of this input, with gradients that survive half precision, and a stop at the first NaN."""
-    encode, decode = (scaled(network, codec.vae.vae_dtype) for network in (codec.encode, codec.decode))
-    return Autoencoder(finite(encode, ENCODER, step, name), finite(decode, DECODER, step, name))
+def autoencoder(codec: Codec, plan: Plan, step: Callable[[], int], name: str) -> Autoencoder:
+    """E and D of the VAE of this input, run as the plan says, and a stop at the first NaN."""
+    planned = plan.coder(codec)
+    return Autoencoder(finite(planned.encode, ENCODER, step, name), finite(planned.decode, DECODER, step, name))
 
 
 def lacks_gradient(error: RuntimeError) -> bool:
@@ -234,26 +251,26 @@ def outside_mask_as_given(model: KSamplerX0Inpaint, z: Tensor, sigma: Tensor, ma
     return mask * z + (1 - mask) * given
 
 
+def see_in_windows(guider: object, options: dict, x: Tensor, vae: VAE, window: int) -> Windows | None:
+    """Lets the model of a run see overlapping windows, where the picture is larger than what it was trained on."""
+    grid = window_grid(tuple(x.shape[-2:]), guider.inner_model, spatial_factor(vae), window)
+    if grid is None:
+        return None
+    check_windows(guider.conds, options)
+    free = comfy.model_management.get_free_memory(x.device)
+    windows = Windows(grid, windows_at_once(guider.inner_model, x, grid, free))
+    options["context_handler"] = windows
+    return windows
+
+
 def keep_loaded(
-    guider: object, denoiser: ModelPatcher, vaes: dict[ModelPatcher, VAE], x: Tensor, solver: Method
-) -> None:
-    """Loads the VAEs, the last of which takes the gradients, beside the models of the running sampler and makes room.
+    guider: object, denoiser: ModelPatcher, vaes: list[ModelPatcher], run: Run, windows: Windows | None
+) -> Plan:
+    """Loads the VAEs beside the models of the running sampler, and makes room for the run as it is planned.
 
     Done here, not by an additional model on the patcher, so that it serves foreign sampler nodes too.
     """
-    # Plain inference frees each activation at once; backward needs them all. The factor is an estimate from above.
-    *plain, guide = (vae_memory(vae, x) for vae in vaes.values())
-    needed = sum(plain) + guide * (3 if solver.through_decoder else 1)
-    needed += guider.inner_model.memory_required(list(x.shape)) * (3 if solver.through_denoiser else 1)
-    models = [denoiser, *vaes, *guider.loaded_models]
-    comfy.model_management.load_models_gpu(models, memory_required=needed)
-
-
-def vae_memory(vae: VAE, x: Tensor) -> float:
-    """Bytes for the activations of encoding and decoding latents of x's shape, by ComfyUI's estimate."""
-    (count, channels, *frame), (height, width) = x.shape[:-2], x.shape[-2:]
-    factor = checks.spatial_factor(vae)
-    return count * (
-        vae.memory_used_decode((1, channels, *frame, height, width), vae.vae_dtype)
-        + vae.memory_used_encode((1, 3, *frame, height * factor, width * factor), vae.vae_dtype)
-    )
+    models = list(dict.fromkeys([denoiser, *vaes, *guider.loaded_models]))
+    plan = Plan.of(run, models, windows)
+    comfy.model_management.load_models_gpu(models, memory_required=run.estimate(plan.tier))
+    return plan

@@ -30,6 +30,8 @@ class LDMConfig:
     parameterization: str = "eps"
     scale_factor: float = 1.0
     tanh_out: bool = False
+    image_size: int = 64
+    """Latents along the side of the pictures that it was trained on."""
 
     @staticmethod
     def from_params(params: Mapping[str, Any]) -> LDMConfig:

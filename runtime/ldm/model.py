@@ -45,6 +45,11 @@ class LDMModel(comfy.model_base.BaseModel):
     def __init__(self, model_config: LDMModelConfig, device: torch.device | None = None) -> None:
         super().__init__(model_config, device=device, unet_model=UNet)
 
+    @property
+    def side(self) -> int:
+        """Latents along the side of the pictures that it was trained on."""
+        return self.model_config.unet_config["config"].image_size
+
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         return {}
 
