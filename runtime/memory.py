@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
 import comfy.model_management
+import psutil
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
@@ -194,12 +194,13 @@ class Plan:
         return self.attempt(partial(stage.forward, x))
 
     def log_peak(self) -> None:
-        """What the run took in the end."""
+        """What the run took."""
         if self.device.type == "cuda":
-            peak, of = torch.cuda.max_memory_allocated(self.device), "weights included"
+            peak = torch.cuda.max_memory_allocated(self.device)
+            logging.info("PSLD: peak memory %.1f GiB, weights included", peak / GIB)
         else:
-            peak, of = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "of the whole process so far"
-        logging.info("PSLD: peak memory %.1f GiB, %s", peak / GIB, of)
+            held = psutil.Process().memory_info().rss  # no peak is known on every system
+            logging.info("PSLD: the process holds %.1f GiB after the run", held / GIB)
 
 
 @dataclass(frozen=True)

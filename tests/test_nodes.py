@@ -203,7 +203,7 @@ def test_a_faithful_result_is_another_where_there_are_candidates(prior):
         ("noise: 'pink' is not one of", lambda p: measure(photo(), noise="pink")),
         ("box", lambda p: measure(photo(), "InpaintBox", width=99, height=9, left=0, top=0, margin=0, seed=0)),
         ("has one of 32 x 32 pixels, but the image is 64 x 64", lambda p: measure_photo(operator=other_size())),
-        ("reference: its batch", lambda p: call("ImageMetrics", image=photo(), reference=photo(32, 32))),
+        ("reference: it is 32 x 32 pixels", lambda p: call("ImageMetrics", image=photo(), reference=photo(32, 32))),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(prior, message, break_it):

@@ -166,7 +166,7 @@ def wall(comfy_base):
 
 
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
-def test_a_large_picture_is_restored_without_seams(method, wall, run_prompt):
+def test_a_large_picture_is_restored_in_windows(method, wall, run_prompt):
     outputs = run_prompt(restoration(method))
     latent, picture, _ = outputs["psld"]
     assert picture.shape == (1, 128, 192, 3) and torch.isfinite(latent["samples"]).all()
