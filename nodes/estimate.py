@@ -44,7 +44,7 @@ class EstimateBlur(io.ComfyNode):
                     options=list(KINDS),
                     default=KINDS[0],
                     tooltip="Gaussian: a little unsharp. defocus: a lens out of focus, points are discs. motion: a "
-                    "straight shake, points are lines; it takes three times as long.",
+                    "straight shake, points are lines; it takes four times as long.",
                 ),
                 io.Int.Input(
                     "largest",
@@ -66,7 +66,7 @@ class EstimateBlur(io.ComfyNode):
                     default=10,
                     min=4,
                     max=100,
-                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 45).",
+                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 60).",
                 ),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),

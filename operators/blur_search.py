@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -15,7 +15,8 @@ POINT = {"Gaussian": 0.3, "defocus": 0.5, "motion": 0.3}
 WIDEST = {"Gaussian": 1 / 5, "defocus": 1 / 2, "motion": 1.0}
 """The largest number of a kind, by the side of its kernel."""
 RATIO, FINE = 1.35, 1.15
-ANGLES = 8
+ANGLES, SHORTEST = 8, 2.0
+LENIENCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,31 @@ Cost = Callable[[BlurGuess], float]
 
 
 def find_blur(kind: str, largest: int, cost: Cost) -> BlurGuess:
-    """The blur of least cost whose kernel is at most `largest` pixels: a grid, and then the neighbours of its best."""
+    """The blur that a grid of widths has in its deepest valley, and then its neighbours; nearly a point if it has none.
+
+    No blur at all always fits, for then the photo itself is the picture: its cost may be the least though the photo is
+    blurred. So a valley may cost LENIENCE times as much; beyond, the photo is sharp. Kernels have at most `largest`
+    pixels.
+    """
     cost = cache(cost)
     low, high = POINT[kind], max(WIDEST[kind] * largest, 2 * POINT[kind])
+    widths = geometric(low, high, RATIO) if kind != "motion" else [low, *geometric(SHORTEST, max(high, 4.0), RATIO)]
+    angles = [180 * i / ANGLES for i in range(ANGLES)] if kind == "motion" else [0.0]
+    found = [guess for angle in angles for guess in valleys([BlurGuess(kind, w, angle) for w in widths], cost)]
+    point = BlurGuess(kind, low)
+    best = min(found, key=cost, default=point)
+    if cost(best) > LENIENCE * cost(point) or best == point:
+        return point
     if kind == "motion":
-        best = least(line_guesses(high), cost)
         for step in (90 / ANGLES, 45 / ANGLES):
-            best = least([best, *(BlurGuess(kind, best.width, best.angle + s) for s in (-step, step))], cost)
-    else:
-        best = least([BlurGuess(kind, width) for width in geometric(low, high, RATIO)], cost)
-    return between(best, cost) if best.width > low else best
+            best = min((best, *(BlurGuess(kind, best.width, best.angle + s) for s in (-step, step))), key=cost)
+    return between(best, cost)
 
 
-def line_guesses(longest: float) -> list[BlurGuess]:
-    """A point, and lines of a few lengths at evenly spread angles."""
-    lengths, angles = geometric(3.0, longest, 1.6), [180 * i / ANGLES for i in range(ANGLES)]
-    return [BlurGuess("motion", POINT["motion"]), *(BlurGuess("motion", n, a) for n in lengths for a in angles)]
+def valleys(guesses: list[BlurGuess], cost: Cost) -> list[BlurGuess]:
+    """Those whose cost is below that of both neighbours."""
+    inner = zip(guesses, guesses[1:], guesses[2:], strict=False)
+    return [b for a, b, c in inner if cost(b) < min(cost(a), cost(c))]
 
 
 def geometric(low: float, high: float, ratio: float) -> list[float]:
@@ -71,13 +81,10 @@ def geometric(low: float, high: float, ratio: float) -> list[float]:
 
 def between(best: BlurGuess, cost: Cost) -> BlurGuess:
     """The lowest point of the parabola through the costs of the best and its near neighbours."""
-    best = least([BlurGuess(best.kind, best.width * s, best.angle) for s in (1 / FINE, 1.0, FINE)], cost)
+    near = [BlurGuess(best.kind, best.width * s, best.angle) for s in (1 / FINE, 1.0, FINE)]
+    best = min(near, key=cost)
     sides = [BlurGuess(best.kind, best.width * s, best.angle) for s in (1 / FINE, FINE)]
     below, middle, above = cost(sides[0]), cost(best), cost(sides[1])
     bend = below - 2 * middle + above
     shift = max(-1.0, min(1.0, (below - above) / (2 * bend))) if bend > 0 else 0.0
     return BlurGuess(best.kind, best.width * FINE**shift, best.angle)
-
-
-def least(guesses: Iterable[BlurGuess], cost: Cost) -> BlurGuess:
-    return min(guesses, key=cost)

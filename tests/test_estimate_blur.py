@@ -34,6 +34,18 @@ def test_length_and_angle_of_least_cost_are_found():
 
 
 @pytest.mark.parametrize("kind", POINT)
+def test_a_point_that_costs_little_does_not_hide_a_valley(kind):
+    """What is no blur fits any photo: the cost of a point may be the least."""
+
+    def cost(guess: BlurGuess) -> float:
+        turned = math.sin(math.radians(guess.angle - 45)) ** 2 if kind == "motion" else 0.0
+        return min(0.1 + abs(math.log(guess.width / 3.2)) + turned, 0.05 + guess.width / 10)
+
+    found = find_blur(kind, 21, cost)
+    assert found.width == pytest.approx(3.2, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", POINT)
 def test_a_cost_that_grows_with_the_blur_gives_nearly_a_point(kind):
     found = find_blur(kind, 15, lambda guess: guess.width)
     assert found.width == POINT[kind]
@@ -64,6 +76,15 @@ def prompt(kind: str, sigma: float) -> dict:
         "kernel": node("PreviewImage", images=["blur", 1]),
         "known": node("PreviewImage", images=["measure", 1]),
     }  # fmt: skip
+
+
+def test_the_defocus_of_a_hand_is_found():
+    model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    (operator,) = call("DefocusBlur", radius=3.0, boundary="reflect")
+    picture = call("Measure", image=photo(), operator=operator, noise="gaussian", sigma=0.02, seed=0)[1]
+    found = call("EstimateBlur", image=picture, model=model, vae=vae, kind="defocus", largest=9, sigma=0.02, steps=8,
+                 seed=0)[2]  # fmt: skip
+    assert abs(float(found.split()[-2]) - 3) < 0.4, found
 
 
 @pytest.mark.parametrize("sigma", [1.3, 0.0])
