@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -54,6 +57,15 @@ def restoration(steps: int) -> Workflow:
         ),
         "save": node("SaveImage", images=["sampler", 1], filename_prefix="restored"),
     }  # fmt: skip
+
+
+def test_the_api_client_restores_a_photo(server: Server, tmp_path: Path) -> None:
+    client, photo = ROOT / "workflows" / "api" / "api_client.py", ROOT / "workflows" / "samples" / "hand_one.png"
+    title, out = "Sharpen a blurry photo (no download)", tmp_path / "restored.png"
+    settings = ["--server", server.address, "--set", "restore.quality=fast"]
+    subprocess.run([sys.executable, client, title, photo, out, *settings], check=True, timeout=200)
+    restored, given = Image.open(out), Image.open(photo)
+    assert restored.size == given.size and restored.tobytes() != given.convert("RGB").tobytes()
 
 
 def test_every_node_is_offered(server: Server) -> None:
