@@ -12,6 +12,15 @@ from psld.runtime import samples
 NAMES = ("psld-restore-main", "my restoring nodes", "画像修復")
 
 
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these copies of the pack register goes with the test: other tests know one pack."""
+    import nodes
+
+    for name in ("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "EXTENSION_WEB_DIRS"):
+        monkeypatch.setattr(nodes, name, dict(getattr(nodes, name)))
+
+
 def load(folder: Path, name: str) -> bool:
     """ComfyUI's own loader, on the pack in a folder of this name."""
     import nodes
