@@ -46,7 +46,8 @@ def plain(patcher: ModelPatcher) -> ModelPatcher:
 def static_copy(model: nn.Module) -> nn.Module:
     """A deep copy with weights of its own, in the precision in which it computes, and no state of dynamic VRAM."""
     left_out = {id(vars(module)[name]): None for module in model.modules() for name in STATE if name in vars(module)}
-    duplicate = copy.deepcopy(model, left_out)
+    config = getattr(model, "model_config", None)  # shared: newer ones answer None for __setstate__, which copy calls
+    duplicate = copy.deepcopy(model, left_out | {id(config): config})
     for module in duplicate.modules():
         for name in STATE:
             vars(module).pop(name, None)

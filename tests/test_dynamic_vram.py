@@ -36,6 +36,8 @@ class Dynamic(ModelPatcher):
         super().__init__(model, *arguments, **keywords)
         model.dynamic_vbars = {"device": Handle()}
         next(model.children())._v = Handle()
+        if hasattr(model, "model_config"):  # which ComfyUI 0.33 makes impossible to copy
+            model.model_config.__deepcopy__ = Handle().__deepcopy__
 
     def is_dynamic(self):
         return True
