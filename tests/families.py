@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import comfy.model_management
@@ -10,6 +10,9 @@ import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
 import torch
+from comfy.ldm.chroma.model import ChromaParams
+from comfy.ldm.flux.model import FluxParams
+from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 from comfy.ldm.wan.vae import WanVAE
 from psld.runtime.ldm.first_stage import load_tiny
 from psld.runtime.ldm.tiny import TinyAutoencoder
@@ -78,17 +81,27 @@ COSMOS = dict(
     num_blocks=1, num_heads=1, extra_per_block_abs_pos_emb=False, rope_h_extrapolation_ratio=4.0,
     rope_w_extrapolation_ratio=4.0, rope_t_extrapolation_ratio=1.0, rope_enable_fps_modulation=False,
 )  # fmt: skip
+KREA = dict(
+    image_model="krea2", features=128, tdim=16, txtdim=128, heads=1, kvheads=1, multiplier=1, layers=1, txtlayers=2,
+    txtheads=1, txtkvheads=1,
+)  # fmt: skip
 WAN = dict(
     image_model="wan2.1", model_type="t2v", dim=128, ffn_dim=64, num_heads=1, num_layers=1, text_dim=8, in_dim=16,
     out_dim=16,
 )  # fmt: skip
+
+NEWER = dict(txt_ids_dims=[], vec_in_dim=None, meanflow_sum=False)
+"""Settings that newer versions ask for, where their classes know them."""
+
+PARAMS = dict(flux=FluxParams, flux2=FluxParams, chroma=ChromaParams, hunyuan_video=HunyuanVideoParams)
 
 
 @dataclass(frozen=True)
 class Family:
     """name: as people call it. config: the class in comfy.supported_models. unet: its settings, tiny.
 
-    latents: channels, pixels a side, and axes. works: ALL, NO_GRADIENT, or words of the refusal.
+    latents: channels, pixels a side, and axes. works: ALL, NO_GRADIENT, or words of the refusal; newer: the same, where
+        versions with fused kernels differ.
     side: of the least picture that ComfyUI's own code takes, in pixels.
     text, pooled: widths of the conditioning. extra: other entries of the conditioning.
     """
@@ -98,12 +111,26 @@ class Family:
     unet: dict[str, Any]
     latents: tuple[int, int, int] = (4, 8, 2)
     works: str = ALL
+    newer: str | None = None
     side: int = 64
     text: int = 8
     pooled: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     """That ComfyUI looks at to tell variants apart."""
+
+    @property
+    def works_here(self) -> str:
+        """What works in the version that runs."""
+        fused = hasattr(comfy.model_management, "in_training")
+        return self.newer if fused and self.newer else self.works
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the network, as the version that runs wants them."""
+        known = PARAMS.get(self.unet.get("image_model"))
+        asked = {entry.name for entry in fields(known)} if known else set()
+        return {name: value for name, value in NEWER.items() if name in asked} | self.unet
 
 
 V, ZSNR = {"v_pred": torch.zeros(1)}, {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
@@ -139,10 +166,13 @@ FAMILIES = [
         extra={"conditioning_llama3": torch.ones(1, 2, 4, 8)},
     ),  # fmt: skip
     Family("Qwen-Image", "QwenImage", QWEN, (16, 8, 3)),
-    Family("Cosmos Predict2", "CosmosT2IPredict2", COSMOS, (16, 8, 3)),
+    Family("Krea 2", "Krea2", KREA, (16, 8, 3), text=256),
+    Family("Cosmos Predict2", "CosmosT2IPredict2", COSMOS, (16, 8, 3), newer=NO_GRADIENT),
     Family("Wan 2.1", "WAN21_T2V", WAN, (16, 8, 3), "works on 3-d latents of video"),
     Family("Lotus", "LotusD", SDXL | {"adm_in_channels": 4}, works="predictor of depth"),
 ]
+HERE = [family for family in FAMILIES if hasattr(comfy.supported_models, family.config)]
+"""Those that the version that runs knows."""
 
 
 def load(
@@ -150,7 +180,7 @@ def load(
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE, list]:
     """Model, VAE and conditioning of a family, small and random. dtype: of the weights; it computes in float32."""
     torch.manual_seed(0)
-    config = getattr(comfy.supported_models, family.config)(dict(family.unet))
+    config = getattr(comfy.supported_models, family.config)(family.settings)
     config.set_inference_dtype(dtype, None if dtype is torch.float32 else torch.float32)
     model = config.get_model(family.weights)
     for weight in model.diffusion_model.state_dict().values():

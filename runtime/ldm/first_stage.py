@@ -100,6 +100,7 @@ def load_tiny(weights: StateDict, config: dict[str, Any]) -> comfy.sd.VAE:
     vae.first_stage_model.load_state_dict(weights)
     make_plain(vae)
     vae.size = comfy.model_management.module_size(vae.first_stage_model)
+    vae.latent_channels = config["embed_dim"]  # newer ComfyUI takes 128 for FLUX.2's, folded from 32
     factor = vae.downscale_ratio = vae.upscale_ratio = 2 ** config["halvings"]
     values = 5 * config["width"]  # a pixel; on a CPU 4.2 were measured
     size = comfy.model_management.dtype_size
