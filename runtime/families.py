@@ -39,6 +39,8 @@ def check_prior(patcher: ModelPatcher) -> None:
     for kind, what in NO_PRIOR.items():
         if kind in kinds:
             raise ValueError(f"model: {name} is {what}, and cannot restore photos; {INSTEAD}.")
+    if getattr(model, "image_to_video", False):
+        raise ValueError(f"model: {name} makes a video of a picture, and cannot restore photos; {INSTEAD}.")
     axes = latent_dimensions(patcher)
     if axes == 1 or axes == 3 and not kinds.intersection(FRAMES):
         what = "3-d latents of video" if axes == 3 else "latents of audio or shapes"

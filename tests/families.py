@@ -168,6 +168,10 @@ FAMILIES = [
     Family("Qwen-Image", "QwenImage", QWEN, (16, 8, 3)),
     Family("Krea 2", "Krea2", KREA, (16, 8, 3), text=256),
     Family("Cosmos Predict2", "CosmosT2IPredict2", COSMOS, (16, 8, 3), newer=NO_GRADIENT),
+    Family(
+        "Cosmos Predict2 Video2World", "CosmosI2VPredict2", COSMOS | {"in_channels": 17}, (16, 8, 3),
+        "makes a video of a picture",
+    ),  # fmt: skip
     Family("Wan 2.1", "WAN21_T2V", WAN, (16, 8, 3), "works on 3-d latents of video"),
     Family("Lotus", "LotusD", SDXL | {"adm_in_channels": 4}, works="predictor of depth"),
 ]
