@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -109,7 +110,11 @@ def follow(server: str, workflow: dict[str, Any]) -> str:
 
 def saved(server: str, prompt: str, workflow: dict[str, Any]) -> bytes:
     """The picture that the node titled "save restored" wrote."""
-    outputs = json.loads(request(server, f"/history/{prompt}"))[prompt]["outputs"]
+    history: dict[str, Any] = {}
+    while prompt not in history:  # it is written a moment after the last message
+        time.sleep(0.1)
+        history = json.loads(request(server, f"/history/{prompt}"))
+    outputs = history[prompt]["outputs"]
     (node,) = (number for number, node in workflow.items() if node["_meta"]["title"] == "save restored")
     return request(server, "/view?" + urllib.parse.urlencode(outputs[node]["images"][0]))
 
