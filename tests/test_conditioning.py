@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from psld.runtime.conditioning import empty_conditioning
-from psld.tests.families import ALL, FAMILIES, NO_GRADIENT, load
+from psld.tests.families import ALL, HERE, NO_GRADIENT, load
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
 
-WORKING = [family for family in FAMILIES if family.works in (ALL, NO_GRADIENT)]
+WORKING = [family for family in HERE if family.works in (ALL, NO_GRADIENT)]
 POOLED = {"SDXL", "SDXL refiner", "SD 3.5", "FLUX.1 dev"}
 pytestmark = pytest.mark.usefixtures("single_thread")
 
