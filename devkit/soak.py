@@ -10,8 +10,9 @@ import random
 import statistics
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from . import ROOT, TASKS, DevError, trial
 from .client import Client, Event, Interrupted, Workflow, load_workflow
@@ -25,11 +26,12 @@ MOST_DRIFT = 2.0  # percent, after the warm-up
 
 @dataclass
 class Sample:
-    """One prompt: its kind, how many seconds its nodes ran, and the server's memory (MiB) after it."""
+    """One prompt: its kind, the seconds its nodes ran; the server's memory (MiB) and processor seconds after it."""
 
     kind: str
     seconds: float
     memory: float
+    processor: float
 
 
 @dataclass
@@ -77,7 +79,7 @@ async def reference(server: Server) -> bytes:
 
 async def client(server: Server, log: Log, numbers: Any, deadline: float) -> None:
     """One person who queues a prompt when the last one is done."""
-    done = 0
+    done, process = 0, psutil.Process(server.process.pid)
     async with Client(server.address) as connected:
         while time.monotonic() < deadline:
             number = next(numbers)
@@ -87,7 +89,8 @@ async def client(server: Server, log: Log, numbers: Any, deadline: float) -> Non
             except DevError as error:
                 log.wrong.append(f"{kind} {number}: {error}")
                 continue
-            log.samples.append(Sample(kind, seconds, memory(server.process.pid)))
+            spent = process.cpu_times()
+            log.samples.append(Sample(kind, seconds, process.memory_info().rss / 2**20, spent.user + spent.system))
             done += 1
     log.clients.append(done)
 
@@ -135,14 +138,8 @@ def prompt(task: str, number: int, steps: int = 3, **settings: Any) -> Workflow:
     return workflow
 
 
-def memory(process: int) -> float:
-    """What a process holds in memory, MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
 def summary(log: Log) -> dict[str, Any]:
-    """The figures. Drift and growth compare the fifth after the warm-up with the last fifth."""
+    """The figures. Drift and growth compare medians of the fifth after the warm-up and of the last fifth."""
     after = log.samples[WARM_UP:]
     part = max(1, len(after) // 5)
     enough = len(after) >= 50
@@ -153,7 +150,7 @@ def summary(log: Log) -> dict[str, Any]:
         "prompts": len(log.samples), "clients": sorted(log.clients), "wrong": log.wrong,
         "memory_mib": [round(statistics.median(s.memory for s in some)) for some in (early, late)] if enough else None,
         "drift_percent": growth([s.memory for s in early], [s.memory for s in late]) if enough else None,
-        "time_growth_percent": growth(seconds(early), seconds(late)) if enough else None,
+        "time_growth_percent": growth(work(early), work(late)) if enough else None,
         "median_seconds": {kind: median_seconds(log.samples, kind) for kind in kinds},
         "slowest_cancel_seconds": round(max(cancels), 2) if cancels else None,
     }  # fmt: skip
@@ -163,9 +160,11 @@ def median_seconds(samples: list[Sample], kind: str) -> float:
     return round(statistics.median(sample.seconds for sample in samples if sample.kind == kind), 2)
 
 
-def seconds(samples: list[Sample]) -> list[float]:
-    """How long the restorations took."""
-    return [sample.seconds for sample in samples if sample.kind in TASKS]
+def work(samples: list[Sample]) -> list[float]:
+    """Processor seconds of each restoration: the server takes one prompt after the other, and a busy machine makes them
+    longer by the clock alone."""
+    pairs = itertools.pairwise(samples)
+    return [sample.processor - before.processor for before, sample in pairs if sample.kind in TASKS]
 
 
 def growth(early: list[float], late: list[float]) -> float | None:
