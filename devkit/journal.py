@@ -7,6 +7,7 @@ right what the last end left: it gives names to files that the journal knows, an
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -28,7 +29,7 @@ class Journal:
     def __init__(self, folder: Path, workflow: str) -> None:
         self.folder, self.workflow, self.partial = folder, workflow, folder / ".partial"
         self.partial.mkdir(parents=True, exist_ok=True)
-        self.file = (folder / "journal.jsonl").open("a+b")
+        self.file = (folder / "journal.jsonl").open("a+b", buffering=0)
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -81,8 +82,9 @@ class Journal:
 
     def add(self, entry: Entry) -> Entry:
         entry["workflow"] = self.workflow
-        self.file.write(json.dumps(entry).encode() + b"\n")
-        self.file.flush()
+        line = json.dumps(entry).encode() + b"\n"
+        if self.file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self.file.fileno())
         self.entries[entry["photo"]] = entry
         return entry

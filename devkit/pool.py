@@ -22,6 +22,10 @@ from .worker import Lost
 TRIES = 3  # servers that may be lost on one photo, or by one worker before it has restored anything
 
 
+class Full(DevError):
+    """There is no room for what was made; no photo is to blame."""
+
+
 @dataclass
 class Photo:
     """A photo: its file, its name below the folder, the name of what is made of it, and its content's digest."""
@@ -93,7 +97,7 @@ class Pool:
                         photo = self.give_back(photo, error)
                     if failures >= TRIES:
                         raise
-                except Refused:
+                except (Refused, Full):
                     raise
                 except DevError as error:
                     if photo is None:
@@ -187,5 +191,5 @@ def suffix(picture: bytes) -> str:
         return {"JPEG": ".jpg", "TIFF": ".tif"}.get(opened.format, f".{opened.format.lower()}")
 
 
-def full(error: OSError) -> DevError:
-    return DevError(f"--out: {error}; make room there, and the same command goes on.")
+def full(error: OSError) -> Full:
+    return Full(f"--out: {error.strerror or error}; make room there, and the same command goes on.")

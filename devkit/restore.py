@@ -13,7 +13,7 @@ from typing import Any
 from . import DevError, cluster, sibling
 from .client import Workflow, load_workflow
 from .journal import Journal
-from .pool import Photo, Pool
+from .pool import Photo, Pool, full
 from .worker import Worker, load_image
 
 contact = sibling("drawing.contact")
@@ -31,7 +31,10 @@ def main(args: argparse.Namespace) -> int:
     pool = Pool(todo, journal, len(photos))
     if todo:
         pool.run(workers(args, workflow))
-    return report(folder, journal, photos, pool)
+    try:
+        return report(folder, journal, photos, pool)
+    except OSError as error:
+        raise full(error) from error
 
 
 def digest(content: bytes) -> str:

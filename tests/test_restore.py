@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -86,6 +87,21 @@ def test_a_folder_is_restored_and_a_broken_photo_costs_itself(server: Server, tm
     assert third.returncode == 0 and "1 of them to restore" in third.stdout
     other = restore(folder, out, server.address, INVERT | {"save": node("PreviewImage", images=["invert", 0])})
     assert other.returncode == 1 and "results of another workflow" in other.stderr
+
+
+def test_without_room_for_a_picture_the_run_stops_and_no_photo_is_to_blame(server: Server, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    taken = [noise(folder / f"{seed}.png", seed) for seed in range(2)]
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    stopped = subprocess.run(command(folder, out, server.address), capture_output=True, text=True, timeout=120,
+                             preexec_fn=no_room)  # fmt: skip
+    assert stopped.returncode == 1 and "--out: File too large; make room there" in stopped.stderr
+    assert "Traceback" not in stopped.stderr and not (out / "journal.jsonl").read_bytes()
+    assert restore(folder, out, server.address).returncode == 0
+    assert all(inverted(out / f"{seed}.png", pixels) for seed, pixels in enumerate(taken))
 
 
 @pytest.mark.parametrize(
