@@ -21,7 +21,7 @@ def write() -> str:
 def page() -> str:
     """The page's text."""
     rows, found = json.loads(TABLE.read_text()), json.loads(RESULTS.read_text())
-    soak, ray, fuzz = found["soak"], found["ray"], found["fuzz"]
+    soak, ray, fuzz, kills, disk = (found[name] for name in ("soak", "ray", "fuzz", "kills", "full_disk"))
     versions = "\n".join(version(row) for row in found["versions"])
     seconds = ", ".join(f"{kind} {value}" for kind, value in soak["median_seconds"].items())
     return f"""# Reliability
@@ -58,8 +58,12 @@ Load Image. A photo's files are written under other names, then noted in `journa
 whole, and what is noted is never done twice. The same command goes on where the last one ended. A broken photo is
 noted and costs itself; one on which three servers ended is given up. `--server HOST:PORT ...` uses servers that run.
 
-- Killed at random moments, up to ten times, and started again: no photo twice, none missing, no half-written file
-  (`tests/test_restore.py`, through a real server).
+- Killed at random moments and started again, {kills["kills"]} times in {kills["photos"]} photos:
+  {kills["missing"] or "none"} missing, {kills["twice"] or "none"} twice, {kills["half_written"] or "none"} half-written
+  (`tests/test_restore.py` does it again, through a real server).
+- On a file system of {disk["kib"]} KiB the run ended at the first photo without room, {disk["restored_before"]} of
+  {disk["photos"]} restored and {disk["failed"] or "none"} noted as failed; with more room the same command did the
+  other {disk["restored_after_room_was_made"]}.
 - `--ray auto` or an address: a server of its own on every GPU of a Ray cluster, or on every machine.
   {ray["nodes"]} nodes on one machine, {ray["photos"]} photos, killed (`kill -9`) {" and ".join(ray["killed"])}:
   {ray["restored"]} came out, {"byte-identical to" if ray["identical"] else "not the same as"} one server's.
