@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..operators import estimate_sigma
-from ..operators.blur_search import KINDS, BlurGuess, find_blur
+from ..operators.blur_search import KINDS, BlurGuess, find_blur_of
 from ..operators.measurement import Measurement
 from ..operators.watched import Watched
 from ..runtime.codec import spatial_factor
-from ..runtime.conditioning import empty_conditioning, is_unconditional
+from ..runtime.conditioning import Conditioning, empty_conditioning, is_unconditional
 from ..runtime.levels import AUTO
 from .measurement import ESTIMATE
 from .sampling import restore
@@ -81,26 +85,49 @@ class EstimateBlur(io.ComfyNode):
     @classmethod
     def execute(cls, image, model, vae, kind, largest, sigma, steps, seed, positive=None) -> io.NodeOutput:
         check_choice("kind", kind, KINDS)
-        if len(image) > 1:
-            raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
-        with torch.inference_mode(False), torch.no_grad():
-            y = pixels_from_image(image).expand(-1, 3, -1, -1)
-            y = whole_latents(y, spatial_factor(vae))
-        sigma = max(float(estimate_sigma(y)) if sigma == ESTIMATE else sigma, LEAST_SIGMA)
-        if positive is None and not is_unconditional(model):
-            positive = empty_conditioning(model)
-        widest = min(largest, min(y.shape[-2:]) // 2)
+        found = estimated_blur(image, model, vae, [kind], largest, sigma, steps, seed, positive)
+        size = 2 * max(widest(image, largest), LEAST_PICTURE) + 1
+        return io.NodeOutput(found.maker, point_spread(found, size), str(found))
 
-        def surprise(guess: BlurGuess) -> float:
-            with torch.inference_mode(False):
-                watched = Watched(guess.maker(tuple(y.shape[1:])), sigma)
-                measurement = Measurement(y, watched, sigma)
-            settings, prompts = {"candidates": 1}, (positive, None, 1.0)
-            restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
-            return watched.surprise
 
-        found = find_blur(kind, widest, surprise)
-        return io.NodeOutput(found.maker, point_spread(found, 2 * max(widest, LEAST_PICTURE) + 1), str(found))
+def estimated_blur(
+    image: Tensor,
+    model: ModelPatcher,
+    vae: VAE,
+    kinds: Sequence[str],
+    largest: int,
+    sigma: float,
+    steps: int,
+    seed: int,
+    positive: Conditioning | None,
+) -> BlurGuess:
+    """The blur of a photo (IMAGE) under which the model is the least surprised, of these kinds; see the node's inputs.
+
+    ValueError, naming the input, for a batch and for a photo that is too small.
+    """
+    if len(image) > 1:
+        raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
+    with torch.inference_mode(False), torch.no_grad():
+        y = pixels_from_image(image).expand(-1, 3, -1, -1)
+        y = whole_latents(y, spatial_factor(vae))
+    sigma = max(float(estimate_sigma(y)) if sigma == ESTIMATE else sigma, LEAST_SIGMA)
+    if positive is None and not is_unconditional(model):
+        positive = empty_conditioning(model)
+
+    def surprise(guess: BlurGuess) -> float:
+        with torch.inference_mode(False):
+            watched = Watched(guess.maker(tuple(y.shape[1:])), sigma)
+            measurement = Measurement(y, watched, sigma)
+        settings, prompts = {"candidates": 1}, (positive, None, 1.0)
+        restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
+        return watched.surprise
+
+    return find_blur_of(kinds, widest(image, largest), surprise)
+
+
+def widest(image: Tensor, largest: int) -> int:
+    """The side of the widest kernel that is tried on a photo (IMAGE)."""
+    return min(largest, min(image.shape[1:3]) // 2)
 
 
 def whole_latents(y: Tensor, factor: int) -> Tensor:

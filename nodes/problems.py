@@ -9,44 +9,59 @@ from functools import partial
 from torch import Tensor
 
 from .. import operators
+from ..operators.blur_search import BlurGuess
+from ..operators.jpeg_search import JPEGGuess, find_jpeg
+from .types import pixels_from_image
 
 GAUSSIAN_REACH = 4.0
 """Standard deviations of a Gaussian blur beyond which nothing of it is left."""
+CLEAN = 0.02
+"""Noise of a photo that shows none, in [-1, 1] pixel units."""
+BLOCK = 8
+"""Of JPEG, in pixels; chroma may have blocks of twice the size."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What an operator needs to know of one photo, fitted to the model.
+    """What an operator needs to know of one photo.
 
-    strength: see `Problem`. angle: in degrees. size: height and width in pixels. mask: (1, height, width), 1 = unknown.
+    strength: see `Problem`. angle: in degrees. photo: an IMAGE of one. size: height and width in pixels of its window,
+    fitted to the model. mask: (1, height, width) of the window, 1 = unknown. blur: finds the photo's blur, of a kernel
+    of so many pixels at most.
     """
 
     strength: float
     angle: float
+    photo: Tensor
     size: tuple[int, int]
     mask: Tensor
+    blur: Callable[[int], BlurGuess]
 
 
 @dataclass(frozen=True)
 class Problem:
     """One entry of the list.
 
-    operator: the operator of a Job, as a function of the image shape.
+    operator: the operator of a Job, as a function of the image shape; or a guess with words and such a `maker`.
     default: the strength that 0 stands for; None where the photo or the mask says it.
     unit: what the strength is, for the report; empty where it has no meaning.
     help: what the strength is, for the tooltip.
     factor: how many times larger the restored photo is.
     masked: whether only what is masked is restored, and the rest stays to the bit.
     noise: whether the strength is the noise itself.
+    sigma: the noise of the photo in [-1, 1] pixel units where the photo cannot tell; 0: it can.
+    align: pixels of which the photo's corner must lie at a multiple.
     """
 
-    operator: Callable[[Job], partial]
+    operator: Callable[[Job], partial | BlurGuess | JPEGGuess]
     default: float | None
     unit: str
     help: str
     factor: int = 1
     masked: bool = False
     noise: bool = False
+    sigma: float = 0.0
+    align: int = 1
 
 
 def gaussian(sigma: float, size: tuple[int, int]) -> partial:
@@ -93,6 +108,25 @@ def grey(job: Job) -> partial:
     return partial(operators.Greyscale)
 
 
+def unknown_blur(job: Job) -> BlurGuess:
+    """The blur under which the model has the least to correct, at most `strength` pixels wide."""
+    return job.blur(round(job.strength))
+
+
+def jpeg(job: Job) -> JPEGGuess:
+    """JPEG of a quality of `strength`, or (0) of the one that the photo's pixels show. ValueError where they do not."""
+    if not (job.strength == 0 or 1 <= job.strength <= 100):
+        raise ValueError(f"strength: {job.strength:g} is no JPEG quality; give 1 to 100, or 0 to have it estimated.")
+    found = find_jpeg(pixels_from_image(job.photo), round(job.strength) or None)
+    if found is None:
+        raise ValueError(
+            "strength: the photo shows no 8 x 8 grid of a JPEG, by which its quality could be estimated: it is none, "
+            "or hardly compressed, or was cropped or scaled since; give the quality (1 to 100), or pick another "
+            "problem."
+        )
+    return found
+
+
 COLOUR = "add colour"
 SOFT = "how blurred the small photo is, in its own pixels (0: sharp)"
 PROBLEMS = {
@@ -120,5 +154,20 @@ PROBLEMS = {
         masked=True,
     ),
     COLOUR: Problem(grey, 0.0, "", "without meaning"),
+    "sharpen: unknown blur": Problem(
+        unknown_blur,
+        15.0,
+        "px wide at most",
+        "width of the widest blur to think of, in pixels (0: 15); fast tries Gaussian blurs, balanced those of a lens "
+        "too, best also motion",
+    ),
+    "fix JPEG": Problem(
+        jpeg,
+        None,
+        "of 100 in quality",
+        "quality of the JPEG, from 1 to 100 (0: estimated from its blocks)",
+        sigma=CLEAN,
+        align=2 * BLOCK,
+    ),
 }
 """Every problem by the words a person picks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -65,6 +65,14 @@ def find_blur(kind: str, largest: int, cost: Cost) -> BlurGuess:
         for step in (90 / ANGLES, 45 / ANGLES):
             best = min((best, *(BlurGuess(kind, best.width, best.angle + s) for s in (-step, step))), key=cost)
     return between(best, cost)
+
+
+def find_blur_of(kinds: Sequence[str], largest: int, cost: Cost) -> BlurGuess:
+    """As `find_blur`, the best of several kinds; nearly a point only where it is none of them."""
+    cost = cache(cost)
+    found = [find_blur(kind, largest, cost) for kind in kinds]
+    blurs = [guess for guess in found if guess.width > POINT[guess.kind]]
+    return min(blurs, key=cost) if len(blurs) > 1 else (blurs or found)[0]
 
 
 def valleys(guesses: list[BlurGuess], cost: Cost) -> list[BlurGuess]:
