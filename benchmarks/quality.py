@@ -8,4 +8,4 @@ from .inside import run_inside
 
 
 def main(args: argparse.Namespace) -> int:
-    return run_inside("protocol", args)
+    return run_inside("suite" if args.suite else "protocol", args)

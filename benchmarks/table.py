@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -87,8 +88,12 @@ def mean_and_error(values: list[float | None], digits: int) -> str:
     centre = mean(known)
     if len(known) < 2:
         return number(centre, digits)
-    variance = sum((value - centre) ** 2 for value in known) / (len(known) - 1)
-    return f"{number(centre, digits)} ± {number(math.sqrt(variance / len(known)), digits)}"
+    return f"{number(centre, digits)} ± {number(standard_error(known), digits)}"
+
+
+def standard_error(values: list[float]) -> float:
+    """Of the mean of two values or more."""
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def number(value: float | None, digits: int) -> str:

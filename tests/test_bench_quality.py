@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from psld.benchmarks import protocol
+from psld.benchmarks import protocol, suite
 from psld.benchmarks.images import read_images
 from psld.benchmarks.passes import Cost, Passes, counted, drafted, metered
 from psld.benchmarks.results import Results
 from psld.benchmarks.table import mean_and_error, table, usual_device
 from psld.benchmarks.tasks import TASKS
 from psld.devkit import ROOT, DevError, bench
+from psld.nodes.loading import PRIORS
 from psld.operators import LinearOperator
 from psld.solvers import Autoencoder, LatentModel, Method
 
@@ -91,6 +92,41 @@ def test_the_scheduler_sets_the_noise_levels(first_run: Path, tmp_path: Path) ->
     found, before = json.loads(out.read_text()), json.loads(first_run.read_text())
     assert found["setting"]["scheduler"] == "karras" and before["setting"]["scheduler"] == "auto"
     assert abs(found["rows"][0]["psnr"] - before["rows"][1]["psnr"]) > 0.1
+
+
+def test_a_suite_runs_on_each_prior_and_compares_with_the_first_method(tmp_path: Path) -> None:
+    (tmp_path / "twin.safetensors").symlink_to(PRIORS / "hands64.safetensors")
+    priors = [{"checkpoint": str(PRIORS / "hands64.safetensors")}, {"checkpoint": "twin.safetensors", "limit": 2}]
+    (tmp_path / "suite.json").write_text(json.dumps(priors))
+    words = ["--tasks", "denoising", "--methods", "LDPS@1", "PSLD@1", "--suite", str(tmp_path / "suite.json")]
+    suite.run(arguments(*words, "--out", str(tmp_path / "all.json")))
+    one, two = (json.loads((tmp_path / f"all_{name}.json").read_text())["rows"] for name in ("hands64", "twin"))
+    assert len(one) == 2 and len(two) == 4
+    assert [two[0][key] for key in ("image", "psnr")] == [one[0][key] for key in ("image", "psnr")]
+
+    lines = (tmp_path / "all.md").read_text().splitlines()
+    difference = [b["psnr"] - a["psnr"] for a, b in zip(two[:2], two[2:], strict=True)]
+    error = abs(difference[0] - difference[1]) / 2  # of the mean of two
+    assert any(f"| {sum(difference) / 2:+.2f} ({error:.2f}) / " in line for line in lines)
+    mean = sum(row["psnr"] for row in two[2:]) / 2
+    assert any(line.startswith(f"| PSLD@1 | {mean:.2f} / ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("nonsense", "cannot be read as JSON"),
+        ('{"checkpoint": "a"}', "is no prior"),
+        ('[{"checkpoint": "a", "pixels": 64}]', "is no prior"),
+        ('[{"checkpoint": "a", "size": "64"}]', "is no prior"),
+        ('[{"size": 64}]', "is no prior"),
+        ('[{"checkpoint": "x/a.ckpt"}, {"checkpoint": "y/a.ckpt"}]', "two checkpoints"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_answered_by_a_sentence(content: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text(content)
+    with pytest.raises(DevError, match=sentence):
+        suite.read_suite(tmp_path / "suite.json")
 
 
 @pytest.mark.parametrize(
