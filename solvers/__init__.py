@@ -5,6 +5,7 @@ from .glued_map import glued_map
 from .gradients import GradientError
 from .latent import Autoencoder, LatentModel, NoiseSource, Step
 from .latent_daps import latent_daps
+from .lmap_rps import ANCHOR, lmap_rps
 from .local_map import local_map
 from .method import Method
 from .mmps import mmps
@@ -68,6 +69,14 @@ METHODS = {
     ),
     "MMPS": Method(mmps, "moment matching by second-order Tweedie", True, True, takes_draft=True, linear_only=False),
     "DDRM": Method(ddrm, "spectral restoration, for pixel-space models and operators with a known SVD"),
+    "LMAP-RPS": Method(
+        lmap_rps,
+        "the most likely latent by descent at one noise level: smooth, in 60 steps and more",
+        through_decoder=True,
+        takes_draft=True,
+        linear_only=False,
+        levels=(ANCHOR, ANCHOR),
+    ),
 }
 """Every solver by the name a user picks."""
 
@@ -84,6 +93,7 @@ __all__ = [
     "gml_dps",
     "latent_daps",
     "ldps",
+    "lmap_rps",
     "local_map",
     "mmps",
     "proximal_gluing",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from psld.operators import InpaintMask
 from psld.operators.measurement import Measurement
-from psld.solvers import LatentModel, ddrm, glued_map, latent_daps, local_map, mmps, proximal_gluing, resample
+from psld.solvers import LatentModel, ddrm, glued_map, latent_daps, lmap_rps, local_map, mmps, proximal_gluing, resample
 from psld.tests.solvers.gaussian import (
     BLUR,
     GaussianCase,
@@ -85,6 +85,17 @@ def test_more_trust_in_the_measurement_fits_closer(solve):
         for c in (0.3, 1.0, 3.0)
     ]
     assert fits[0] > fits[1] > fits[2]
+
+
+@pytest.mark.parametrize("case", [standard_case(), correlated_case(), undrawable_case()])
+def test_lmap_rps_is_the_posterior_mean_whatever_the_noise(case):
+    """The most likely latent of a Gaussian posterior is its mean; each of 20 noises leads there."""
+    at_one_level = torch.tensor([0.05] * 100 + [0.0]).double()
+    start = randn(20, len(case.mean), 1, 1, seed=0)
+    z = lmap_rps(case.model(), case.measurement(20), start, at_one_level)
+    posterior = torch.linalg.cholesky(case.posterior_covariance)
+    away = torch.linalg.solve_triangular(posterior, (z.flatten(1) - case.mean).T, upper=False)
+    assert away.norm(dim=0).max() < 0.2
 
 
 def test_latent_daps_samples_the_posterior():
