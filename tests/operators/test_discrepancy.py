@@ -61,3 +61,20 @@ def test_known_pixels_of_a_measurement_without_noise_are_kept_to_the_rounding_of
     assert (measurement.rms_residual(fitted) <= ROUNDING).all()
     unknown = measurement.operator.restrict(torch.ones_like(x)) == 0
     assert torch.equal(fitted[unknown], x[unknown])
+
+
+def test_an_exact_measurement_of_an_invertible_operator_gives_the_photo():
+    """From a guess 0.3 off, of which a fit up to the rounding of a picture alone would keep a part."""
+    blur = MotionBlur(SHAPE, kernel_size=7, intensity=0.5, seed=0, boundary="circular")
+    measurement, x = case(blur, 0.0)
+    fitted = fit_to_noise_level(measurement, x)
+    torch.testing.assert_close(fitted, blur.pinv(measurement.y), atol=1e-3, rtol=0)
+    assert (fitted - x).square().mean().sqrt() > 0.25
+
+
+def test_a_rounded_measurement_that_is_told_to_be_exact_is_met_up_to_its_rounding():
+    measurement, x = case(OPERATORS["blur"], 0.0)
+    rounded = Measurement((measurement.y * 127.5 + 127.5).round() / 127.5 - 1, measurement.operator, 0.0)
+    fitted = fit_to_noise_level(rounded, x)
+    torch.testing.assert_close(rounded.rms_residual(fitted), torch.full((3,), ROUNDING).double(), rtol=1e-2, atol=0)
+    assert (fitted - x).square().mean().sqrt() < 0.3
