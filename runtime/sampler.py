@@ -25,7 +25,7 @@ from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
 from .finite import DECODER, DENOISER, ENCODER, finite
 from .half import scaled
-from .memory import Plan, Run
+from .memory import Plan, Run, Tier
 from .plain import plain, plain_denoiser
 from .windows import Windows, check_windows, window_grid, windows_at_once
 
@@ -45,6 +45,11 @@ class Report:
     steps: int = 0
     residuals: list[tuple[float, float]] = field(default_factory=list)
     verdict: str = ""
+
+    def clear(self) -> None:
+        """For a run that starts anew."""
+        self.nfe, self.seconds, self.steps, self.verdict = 0, 0.0, 0, ""
+        self.residuals.clear()
 
 
 def posterior_sampler(
@@ -121,8 +126,12 @@ def posterior_sampler(
                 settings = parameters | one_by_one | {"callback": after_step}
                 if not torch.count_nonzero(model.noise) and "candidates" in parameters:
                     settings["candidates"] = 1  # the noise is in the latent already, and it is one
-                # The plan mends what a network runs out of; where a solver itself does, the run starts anew.
-                solved = plan.attempt(lambda _: solver.solve(latent, told, z, levels, **settings))
+
+                def solve(_: Tier) -> Tensor:
+                    report.clear()
+                    return solver.solve(latent, told, z, levels, **settings)
+
+                solved = plan.attempt(solve)  # anew only where the solver itself runs out of memory
                 plan.log_peak()
                 return outside_mask_as_given(model, solved, levels[-1], extra_args.get("denoise_mask"))
 

@@ -39,13 +39,16 @@ def measurement(prior):
     return call("Measure", image=small.repeat(2, 1, 1, 1), operator=operator, noise="gaussian", sigma=0.05, seed=1)[0]
 
 
-def restore(prior, measurement, method: str) -> torch.Tensor:
+def run(prior, measurement, method: str) -> list:
     model, vae = prior
-    latent, *_ = call(
+    return call(
         "KSampler", model=model, vae=vae, measurement=measurement, seed=1, steps=STEPS, cfg=1.0, scheduler="auto",
         gamma=-1.0, omega=-1.0, method=method, candidates=2, keep_measured=False,
     )  # fmt: skip
-    return latent["samples"]
+
+
+def restore(prior, measurement, method: str) -> torch.Tensor:
+    return run(prior, measurement, method)[0]["samples"]
 
 
 @contextmanager
@@ -108,6 +111,24 @@ def test_out_of_memory_in_backward_ends_with_the_picture(method, name, prior, me
         with caplog.at_level(logging.WARNING), out_of_memory(module, at, backward=True):
             torch.testing.assert_close(restore(prior, measurement, method), whole, atol=5e-3, rtol=1e-2)
         assert caplog.text.count("out of memory; going on from here with candidates one by one") == 1
+
+
+def test_a_report_of_a_run_that_started_anew_is_of_its_last_start_alone(prior, measurement, monkeypatch):
+    """An operator is the solver's own, and no network that the plan could mend."""
+    whole = run(prior, measurement, "Proximal gluing")[2]
+    kind, calls = type(measurement.operator), [0]
+    prox = kind.prox
+
+    def fail_once(*arguments) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory (as a test has it)")
+        return prox(*arguments)
+
+    monkeypatch.setattr(kind, "prox", fail_once)
+    again = run(prior, measurement, "Proximal gluing")[2]
+    assert calls[0] > STEPS and again.steps == STEPS
+    assert again.nfe == whole.nfe and len(again.residuals) == len(whole.residuals) == STEPS
 
 
 def test_without_a_leaner_tier_a_sentence_says_what_to_do(prior, measurement):
