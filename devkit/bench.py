@@ -60,6 +60,20 @@ def memory_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", help="the row is appended to it")
 
 
+def models_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/models/models.json",
+                        help="the rows; beside it a plot (.png) (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--real", action="store_true", help="SD 1.5, SDXL, SD 3.5 Medium and FLUX.1 dev at their own "
+                        "widths and sizes, with random weights, in the precision that ComfyUI takes (default: every "
+                        "family, tiny)")  # fmt: skip
+    parser.add_argument("--families", nargs="+", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", default=["Glued MAP", "Proximal gluing", "PSLD"],
+                        help="default: Glued MAP, Proximal gluing and PSLD")  # fmt: skip
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="PX", help="default: the family's own")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of a run (default: 3)")
+    parser.add_argument("--candidates", type=int, default=1, help="of methods that have them (default: 1)")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -69,6 +83,7 @@ def setting(text: str) -> tuple[str, float]:
 BENCHMARKS = {  # name -> (help, arguments)
     "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
     "memory": ("time and memory of a step or a run on Stable Diffusion 1.5", memory_arguments),
+    "models": ("time and memory of a step on each family of models", models_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
 
 
@@ -54,6 +55,14 @@ def alias(tensor: Tensor) -> Tensor:
     else:
         shared = tensor.detach()
     return nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
+
+
+def mutable_saved_tensors(network: nn.Module) -> AbstractContextManager:
+    """Inside, a network may add in place to what was saved for backward, as transformers of the Flux family do.
+
+    U-Nets do not, and go without: every operation takes longer for it, which shows where tensors are small.
+    """
+    return nullcontext() if isinstance(network, UNetModel) else torch.autograd.graph.allow_mutation_on_saved_tensors()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ..operators.measurement import Measurement
 from ..operators.polling import stoppable
 from ..solvers import METHODS, Autoencoder, GradientError, LatentModel, Method, Step
 from . import checks
-from .autograd import differentiable, own, use_differentiable_attention
+from .autograd import differentiable, mutable_saved_tensors, own, use_differentiable_attention
 from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
 from .finite import DECODER, DENOISER, ENCODER, finite
@@ -36,6 +36,7 @@ class Report:
 
     nfe: passes of the denoiser for each image; n candidates in one call are n.
     residuals: of each step its noise level, and how far the decoded estimate is off the measurement (rms, [-1, 1]).
+    tier: the way through the memory that there is, in words, at the end.
     verdict: whether the restored picture matches what was measured, in words.
     """
 
@@ -44,6 +45,7 @@ class Report:
     seconds: float = 0.0
     steps: int = 0
     residuals: list[tuple[float, float]] = field(default_factory=list)
+    tier: str = ""
     verdict: str = ""
 
     def clear(self) -> None:
@@ -132,6 +134,7 @@ def posterior_sampler(
                     return solver.solve(latent, told, z, levels, **settings)
 
                 solved = plan.attempt(solve)  # anew only where the solver itself runs out of memory
+                report.tier = str(plan.tier)
                 plan.log_peak()
                 return outside_mask_as_given(model, solved, levels[-1], extra_args.get("denoise_mask"))
 
@@ -158,8 +161,7 @@ def gradients(solver: Method, guider: object, guide: ModelPatcher) -> Iterator[N
             yield
         return
     models = [guider.inner_model, *(m.model for m in guider.loaded_models), guide.model]
-    # transformers of the Flux family add to what was saved for backward in place
-    with differentiable(models, [latent_format]), torch.autograd.graph.allow_mutation_on_saved_tensors():
+    with differentiable(models, [latent_format]), mutable_saved_tensors(guider.inner_model.diffusion_model):
         yield
 
 

@@ -18,6 +18,7 @@ from psld.runtime.ldm.first_stage import load_tiny
 from psld.runtime.ldm.tiny import TinyAutoencoder
 from torch import Tensor
 
+CPU = torch.device("cpu")
 ALL, NO_GRADIENT = "all", "without gradients through the model"
 ATTENTION = dict(num_heads=1, num_head_channels=-1, use_spatial_transformer=True, use_linear_in_transformer=True)
 UNET = dict(
@@ -180,9 +181,12 @@ HERE = [family for family in FAMILIES if hasattr(comfy.supported_models, family.
 
 
 def load(
-    family: Family, dtype: torch.dtype = torch.float32
+    family: Family, dtype: torch.dtype = torch.float32, device: torch.device = CPU
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.VAE, list]:
-    """Model, VAE and conditioning of a family, small and random. dtype: of the weights; it computes in float32."""
+    """Model, VAE and conditioning of a family, small and random.
+
+    dtype: of the weights; it computes in float32. device: where the model runs; the VAE runs where ComfyUI puts it.
+    """
     torch.manual_seed(0)
     config = getattr(comfy.supported_models, family.config)(family.settings)
     config.set_inference_dtype(dtype, None if dtype is torch.float32 else torch.float32)
@@ -190,7 +194,7 @@ def load(
     for weight in model.diffusion_model.state_dict().values():
         if weight.is_floating_point():
             weight.copy_(torch.randn(weight.shape) * (0.02 if weight.ndim > 1 else 0.1))
-    patcher = comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    patcher = comfy.model_patcher.ModelPatcher(model, device, CPU)
     text = torch.randn(1, 4, family.text)
     pooled = {} if family.pooled is None else {"pooled_output": torch.randn(1, family.pooled)}
     return patcher, load_vae(*family.latents), [[text, pooled | family.extra]]
@@ -211,5 +215,5 @@ def load_vae(channels: int, factor: int, axes: int) -> comfy.sd.VAE:
     vae.upscale_index_formula = vae.downscale_index_formula = (4, 8, 8)
     vae.memory_used_encode = vae.memory_used_decode = lambda shape, dtype: 1e6
     vae.process_input, vae.process_output = lambda x: 2 * x - 1, lambda x: ((x + 1) / 2).clamp(0, 1)
-    vae.patcher = comfy.model_patcher.ModelPatcher(network, torch.device("cpu"), torch.device("cpu"))
+    vae.patcher = comfy.model_patcher.ModelPatcher(network, vae.device, CPU)
     return vae
