@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from devkit import ROOT, TASKS, DevError, bench, draw, environment, test, train
+from devkit import ROOT, TASKS, DevError, bench, check, draw, environment, test, train
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +59,14 @@ COMMANDS = {  # name -> (help, arguments); each is devkit/<name>.py with a main(
     "soak": ("keep one server busy with mixed prompts, and watch its memory", soak_arguments),
     "test": ("run ruff and pytest", test.arguments),
     "bench": ("measure speed or quality", bench.add_benchmarks),
+    "check": ("restore one photo by three methods with a checkpoint of yours", check.arguments),
     "draw": ("write samples, workflows and pictures anew", draw.arguments),
     "train": ("train the embedded prior, or measure one", train.arguments),
 }
 GROUPS = {  # packages beyond ComfyUI's
     "test": ("tests", "browser", "peers", "weights"),
     "bench": ("peers", "weights"),
+    "check": ("weights",),
     "train": ("weights",),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import comfy.sample
 import comfy.sd
+import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -21,6 +22,7 @@ from ..nodes.sampling import make_guider
 from ..nodes.types import pixels_from_image
 from ..operators.measurement import Measurement
 from ..runtime import checks
+from ..runtime.conditioning import empty_conditioning, encode_text
 from ..runtime.ldm import load_ldm
 from ..runtime.levels import AUTO, noise_levels
 from ..runtime.plain import plain
@@ -66,14 +68,16 @@ class Prior:
 
 
 @torch.inference_mode()
-def load_prior(checkpoint: Path | None) -> Prior:
-    """The embedded prior, a CompVis latent diffusion checkpoint, or one that ComfyUI's own loader knows.
+def load_prior(checkpoint: Path | None, vae_file: Path | None = None) -> Prior:
+    """The embedded prior, a CompVis latent diffusion checkpoint, or one that ComfyUI's own loaders know.
 
-    Raises DevError where the file is missing.
+    vae_file: a VAE of its own, in place of the checkpoint's or where that has none. A model without a text encoder is
+    told zeros. Raises DevError where a file is missing or cannot be loaded.
     """
     path = checkpoint or EMBEDDED
-    if not path.is_file():
-        raise DevError(f"--checkpoint: {path} does not exist; give a checkpoint file.")
+    for option, file in (("--checkpoint", path), ("--vae", vae_file)):
+        if file is not None and not file.is_file():
+            raise DevError(f"{option}: {file} does not exist; give a file.")
     try:
         model, vae = load_ldm(path)
         positive = None
@@ -84,7 +88,11 @@ def load_prior(checkpoint: Path | None) -> Prior:
             )
         except RuntimeError as error:
             raise DevError(f"--checkpoint: {not_ldm} ComfyUI's own loader: {error}") from error
-        positive = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+        if model is None:
+            raise DevError(f"--checkpoint: {path} holds no diffusion model; give one that does.") from not_ldm
+        positive = empty_conditioning(model) if clip is None else encode_text(clip, "")
+    if vae_file is not None:
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_file)))
     return Prior(path.name, plain(model), vae, positive)
 
 

@@ -57,12 +57,14 @@ def alias(tensor: Tensor) -> Tensor:
     return nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
 
 
-def mutable_saved_tensors(network: nn.Module) -> AbstractContextManager:
+def mutable_saved_tensors(network: nn.Module, patched: bool = False) -> AbstractContextManager:
     """Inside, a network may add in place to what was saved for backward, as transformers of the Flux family do.
 
-    U-Nets do not, and go without: every operation takes longer for it, which shows where tensors are small.
+    U-Nets do not, unless a ControlNet or a patch is at work in them. They go without: it makes each operation longer.
     """
-    return nullcontext() if isinstance(network, UNetModel) else torch.autograd.graph.allow_mutation_on_saved_tensors()
+    if isinstance(network, UNetModel) and not patched:
+        return nullcontext()
+    return torch.autograd.graph.allow_mutation_on_saved_tensors()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from .finite import DECODER, DENOISER, ENCODER, finite
 from .half import scaled
 from .memory import Plan, Run, Tier
 from .plain import plain, plain_denoiser
-from .windows import Windows, check_windows, window_grid, windows_at_once
+from .windows import Windows, check_windows, control_chain, window_grid, windows_at_once
 
 
 @dataclass
@@ -161,7 +161,9 @@ def gradients(solver: Method, guider: object, guide: ModelPatcher) -> Iterator[N
             yield
         return
     models = [guider.inner_model, *(m.model for m in guider.loaded_models), guide.model]
-    with differentiable(models, [latent_format]), mutable_saved_tensors(guider.inner_model.diffusion_model):
+    patches = guider.model_options.get("transformer_options", {})
+    patched = bool(control_chain(guider.conds.values()) or patches.get("patches") or patches.get("patches_replace"))
+    with differentiable(models, [latent_format]), mutable_saved_tensors(guider.inner_model.diffusion_model, patched):
         yield
 
 

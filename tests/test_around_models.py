@@ -56,6 +56,13 @@ def lora(model):
     return patched
 
 
+def changed_in_place(model):
+    """The model with a patch that writes into what a block made, as FreeU does."""
+    patched = model.clone()
+    patched.set_model_output_block_patch(lambda h, skip, _: (h.mul_(1.2), skip))
+    return patched
+
+
 def around(name: str, model, text, other) -> dict[str, Any]:
     """Arguments of `restored`, with something around the model."""
     hint = torch.rand(1, 64, 64, 3)
@@ -63,6 +70,7 @@ def around(name: str, model, text, other) -> dict[str, Any]:
     mask[:, :32] = 1
     return {
         "LoRA": lambda: dict(model=lora(model), positive=text),
+        "patch in place": lambda: dict(model=changed_in_place(model), positive=text),
         "two branches": lambda: dict(positive=text, negative=other, cfg=3.0),
         "RescaleCFG": lambda: dict(model=RescaleCFG().patch(model, 0.7)[0], positive=text, negative=other, cfg=3.0),
         "ModelSampling": lambda: dict(
@@ -88,7 +96,7 @@ NAMES = ("LoRA", "two branches", "RescaleCFG", "ModelSampling", "area", "mask", 
 
 
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
-@pytest.mark.parametrize("name", [*NAMES, "long prompt", "ControlNet"])
+@pytest.mark.parametrize("name", [*NAMES, "long prompt", "patch in place", "ControlNet"])
 def test_it_reaches_the_restoration_and_leaves_with_it(sd15, name, method):
     model, vae, text, other = sd15
     before = restored(model, vae, text, method=method)

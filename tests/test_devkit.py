@@ -21,7 +21,7 @@ def dev(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
 
 def test_every_command_has_a_module() -> None:
     listed = dev("--help").stdout
-    for name in ("demo", "ui", "restore", "soak", "matrix", "test", "bench", "draw"):
+    for name in ("demo", "ui", "restore", "soak", "matrix", "test", "bench", "check", "draw"):
         assert name in listed and (ROOT / "devkit" / f"{name}.py").is_file()
 
 
