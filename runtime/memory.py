@@ -1,7 +1,9 @@
 """Memory by plan: the fastest way through a run that fits, and the next one where memory runs out all the same.
 
-Each call of a network is a `Guarded` one. Where it runs out of memory, forward or backward, what it held is freed and
-the same call is made again in the next tier, for good: the solver sees nothing of it, and goes on from where it was.
+Before a network's first pass with a graph, a pass without one weighs what the graph would hold, and the plan goes on in
+the fastest tier in which that fits. Each call of a network is a `Guarded` one: where it runs out of memory, forward or
+backward, what it held is freed and the same call is made again in the next tier, for good. The solver sees nothing of
+it, and goes on from where it was.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,96 +22,27 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..solvers import Autoencoder, Method
+from ..solvers import Autoencoder
+from .blocks import checkpointed
 from .codec import Codec, spatial_factor
+from .estimates import GIB, TILES, Run, Tier, refuse_too_large, room
 from .half import scaled
+from .kept import kept_bytes
 from .tiles import TiledCoder
-from .windows import Grid, Windows
+from .windows import Windows
 
-TILES = 256, 192, 128, 96, 64, 48, 32
-"""Latents along the side of a tile."""
+BLOCKS = 0.5
+"""What blocks that run again keep, by what their network does; an estimate from above."""
 
-BACKWARD, CHECKPOINTED = 3.0, 1.5
-"""Memory of a pass whose activations are kept for backward, by that of one that frees them; estimates from above."""
+MARGIN = 1.25
+"""Memory of a backward pass, by what it finds kept."""
 
-PICTURES = 16
-"""Pictures of a solver's own, a sample: operator, preconditioner, residuals, conjugate gradients."""
-
-LEAST_SHARE = 0.3
-"""Of a card's memory, for activations, where ComfyUI keeps weights elsewhere."""
-
-GIB = 2**30
+PROBE = 32
+"""Latents along the side of the part of a picture on which an autoencoder is weighed."""
 
 keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 """Whether the running backward was asked to retain its graph. PyTorch tells by no public name."""
-
-
-@dataclass(frozen=True)
-class Tier:
-    """One way to run the networks. together: all samples at once. blocks: their activations anew in backward.
-
-    tile: latents along the side of the VAE's tiles; 0: none.
-    """
-
-    together: bool = False
-    blocks: bool = False
-    tile: int = 0
-
-    def __str__(self) -> str:
-        if self.tile:
-            return f"candidates one by one, the VAE in tiles of {self.tile} latents"
-        if self.blocks:
-            return "candidates one by one, activations of blocks made again in backward"
-        return "all at once" if self.together else "candidates one by one"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run's memory depends on: latents of shape (B, c, ..., h, w), of which a solver has so many candidates."""
-
-    model: object
-    vaes: tuple[VAE, ...]
-    solver: Method
-    shape: tuple[int, ...]
-    candidates: int = 1
-    grid: Grid | None = None
-
-    def tiers(self) -> list[Tier]:
-        """From the fastest to the leanest."""
-        side = max(self.shape[-2:])
-        tiers = [Tier(together=True), Tier()]
-        if self.solver.differentiable:
-            tiers.append(Tier(blocks=True))
-        return tiers + [Tier(blocks=True, tile=tile) for tile in TILES if tile < side]
-
-    def estimate(self, tier: Tier) -> float:
-        """Bytes beside the weights, by ComfyUI's own estimates of a pass."""
-        images, channels, *frame = self.shape[:-2]
-        samples = images * self.candidates
-        seen = [min(self.grid.size, side) if self.grid else side for side in self.shape[-2:]]
-        backward = CHECKPOINTED if tier.blocks else BACKWARD
-        passes = samples if tier.together else images
-        denoiser = self.model.memory_required([passes, channels, *frame, *seen])
-        denoiser *= backward if self.solver.through_denoiser else 1
-        side = [min(tier.tile or side, side) for side in self.shape[-2:]]
-        *plain, guide = (coder_memory(vae, channels, *side) for vae in self.vaes)
-        backward = BACKWARD if tier.tile else backward
-        coder = sum(plain) + guide * (backward if self.solver.through_decoder else 1)
-        coder *= samples if tier.together else 1
-        factor = spatial_factor(self.vaes[0])
-        pictures = samples * PICTURES * 3 * 4 * math.prod(self.shape[-2:]) * factor**2
-        return denoiser + coder + pictures
-
-
-def coder_memory(vae: VAE, channels: int, height: int, width: int) -> float:
-    """Bytes to encode and decode one picture of so many latents, by ComfyUI's estimate."""
-    factor = spatial_factor(vae)
-    depth = [1] * (vae.latent_dim - 2)
-    return vae.memory_used_decode((1, channels, *depth, height, width), vae.vae_dtype) + vae.memory_used_encode(
-        (1, 3, *depth, height * factor, width * factor), vae.vae_dtype
-    )
 
 
 @dataclass
@@ -119,23 +52,27 @@ class Plan:
     tiers: list[Tier]
     windows: Windows | None = None
     device: torch.device = field(default_factory=comfy.model_management.get_torch_device)
+    reserve: float = 0.0
+    """Bytes that ComfyUI is asked to leave beside the weights."""
+    weighed: set[tuple] = field(default_factory=set)
 
     @classmethod
     def of(cls, run: Run, models: list[ModelPatcher], windows: Windows | None = None) -> Plan:
-        """The fastest tier that fits, and those below it. ValueError where not even the leanest can."""
+        """The fastest tier whose plain passes fit, and those below it. ValueError where not even the leanest can."""
         device = models[0].load_device
         tiers, available = run.tiers(), room(device, models)
         estimates = [run.estimate(tier) for tier in tiers]
         refuse_too_large(run, estimates[-1], device)
-        first = next((i for i, needed in enumerate(estimates) if needed <= available), len(tiers) - 1)
+        likely = next((i for i, needed in enumerate(estimates) if needed <= available), len(tiers) - 1)
         seen = f"{len(run.grid.windows())} windows, " if run.grid else ""
         logging.info(
-            "PSLD: %s%s: about %.1f of %.1f GiB%s", seen, tiers[first], estimates[first] / GIB, available / GIB,
-            f" ({tiers[0]} would take {estimates[0] / GIB:.1f})" if first else "",
+            "PSLD: %s%s: about %.1f of %.1f GiB%s", seen, tiers[likely], estimates[likely] / GIB, available / GIB,
+            f" ({tiers[0]} would take {estimates[0] / GIB:.1f})" if likely else "",
         )  # fmt: skip
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        return cls(tiers[first:], windows, device)
+        first = next(i for i, tier in enumerate(tiers) if i == likely or run.least(tier) <= available)
+        return cls(tiers[first:], windows, device, estimates[likely])
 
     @property
     def tier(self) -> Tier:
@@ -184,7 +121,7 @@ class Plan:
             def in_tier(tier: Tier) -> Callable[[Tensor], Tensor]:
                 return TiledCoder(codec.first_stage, coder, ratio, tier.tile) if tier.tile else coder
 
-            return lambda x: self._guarded(x, Stage(in_tier, codec.first_stage, 1, tiled=True))
+            return lambda x: self._guarded(x, Stage(in_tier, codec.first_stage, 1, ratio[0]))
 
         return Autoencoder(guarded(encode, (factor, 1)), guarded(decode, (1, factor)))
 
@@ -192,6 +129,24 @@ class Plan:
         if torch.is_grad_enabled() and x.requires_grad:
             return Guarded.apply(x, self, stage)
         return self.attempt(partial(stage.forward, x))
+
+    def weigh(self, x: Tensor, stage: Stage) -> None:
+        """To the fastest tier in which what a stage keeps for backward fits the free memory; once a stage."""
+        key = id(stage.module), *x.shape[1:]
+        if len(self.tiers) == 1 or key in self.weighed:
+            return
+        self.weighed.add(key)
+        each = stage.weigh(x)
+        free = comfy.model_management.get_free_memory(self.device)
+
+        def needed(tier: Tier) -> float:
+            return MARGIN * each * (len(x) // stage.unit if tier.together else stage.share(x, tier))
+
+        left = next((i for i, tier in enumerate(self.tiers) if needed(tier) <= free), len(self.tiers) - 1)
+        if left:
+            self.tiers = self.tiers[left:]
+            logging.info("PSLD: what backward needs takes %.1f GiB and %.1f are free: %s",
+                         MARGIN * each / GIB, free / GIB, self.tier)  # fmt: skip
 
     def log_peak(self) -> None:
         """What the run took."""
@@ -205,12 +160,30 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stage:
-    """One call of a network, which every tier makes in its own way."""
+    """One call of a network, which every tier makes in its own way.
+
+    unit: samples that belong together. scale: of an autoencoder's, which may go in tiles: what goes in to latents.
+    """
 
     in_tier: Callable[[Tier], Callable[[Tensor], Tensor]]
     module: nn.Module
     unit: int
-    tiled: bool = False
+    scale: int = 0
+
+    def weigh(self, x: Tensor) -> float:
+        """Bytes that one unit of x keeps for backward where it runs as a whole."""
+        part = x[: self.unit]
+        if self.scale:
+            part = part[..., : PROBE * self.scale, : PROBE * self.scale]
+        kept = kept_bytes(self.in_tier(Tier(together=True)), part, self.module)
+        return kept * x[: self.unit].numel() / part.numel()
+
+    def share(self, x: Tensor, tier: Tier) -> float:
+        """How much of that a tier keeps at a time."""
+        if self.scale and tier.tile:
+            sides = (side // self.scale for side in x.shape[-2:])
+            return math.prod(min(tier.tile / side, 1) for side in sides)
+        return BLOCKS if tier.blocks else 1.0
 
     def parts(self, x: Tensor, tier: Tier) -> tuple[Tensor, ...]:
         return (x,) if tier.together else x.split(self.unit)
@@ -228,7 +201,7 @@ class Stage:
 
     def blocks(self, tier: Tier) -> AbstractContextManager:
         """Checkpoints, but for tiles: those run again as a whole."""
-        return checkpointed(self.module) if tier.blocks and not (self.tiled and tier.tile) else nullcontext()
+        return checkpointed(self.module) if tier.blocks and not (self.scale and tier.tile) else nullcontext()
 
     def pull(self, x: Tensor, gradient: Tensor, tier: Tier) -> Tensor:
         """gradient by the result -> gradient by x, part by part anew."""
@@ -252,6 +225,7 @@ class Guarded(torch.autograd.Function):
     def forward(ctx, x: Tensor, plan: Plan, stage: Stage) -> Tensor:
         ctx.save_for_backward(x)
         ctx.plan, ctx.stage, ctx.graph = plan, stage, None
+        plan.weigh(x, stage)
 
         def run(tier: Tier) -> Tensor:
             if len(stage.parts(x, tier)) > 1:
@@ -280,36 +254,6 @@ class Guarded(torch.autograd.Function):
         return ctx.plan.attempt(run), None, None
 
 
-@contextmanager
-def checkpointed(root: nn.Module) -> Iterator[None]:
-    """Inside, the blocks of a network keep no activations but their input, and run again in backward.
-
-    A block is a module made of others in a list of them: of residual layers, of a transformer's.
-    """
-    patched: list[tuple[nn.Module, object]] = []
-    for block in blocks(root):
-        patched.append((block, block.__dict__.get("forward")))
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-    try:
-        yield
-    finally:
-        for block, before in patched:
-            if before is None:
-                del block.forward
-            else:
-                block.forward = before
-
-
-def blocks(module: nn.Module, listed: bool = False) -> Iterator[nn.Module]:
-    """The outermost blocks below a module."""
-    runs = type(module).forward is not nn.Module.forward and not isinstance(module, nn.Sequential | nn.ModuleList)
-    if listed and runs and any(True for _ in module.children()):
-        yield module
-        return
-    for child in module.children():
-        yield from blocks(child, isinstance(module, nn.Sequential | nn.ModuleList))
-
-
 def decode_picture(vae: VAE, samples: Tensor) -> Tensor:
     """Latents (B, c, h, w) as a model gives them -> IMAGE, as VAE Decode does; in our tiles where it does not fit."""
     patcher, (height, width) = vae.patcher, samples.shape[-2:]
@@ -331,32 +275,3 @@ def decode_picture(vae: VAE, samples: Tensor) -> Tensor:
         pixels = torch.cat([coder(sample[None]).cpu() for sample in samples])
     pixels = pixels if pixels.ndim == 4 else pixels.transpose(1, 2).flatten(0, 1)
     return pixels.to(vae.output_device).movedim(1, -1)
-
-
-def room(device: torch.device, models: list[ModelPatcher]) -> float:
-    """Bytes for activations once these models, and no others, are on the device."""
-    management = comfy.model_management
-    free = management.get_free_memory(device)
-    if management.is_device_cpu(device):
-        return free
-    for loaded in management.current_loaded_models:
-        if loaded.model is not None and loaded.device == device and loaded.model not in models:
-            free += loaded.model_loaded_memory()
-    missing = sum(max(m.model_size() - m.loaded_size(), 0) for m in models if m.load_device == device)
-    return max(free - missing, LEAST_SHARE * management.get_total_memory(device))
-
-
-def refuse_too_large(run: Run, needed: float, device: torch.device) -> None:
-    """ValueError for a picture that does not fit however it is cut."""
-    management = comfy.model_management
-    cpu = management.is_device_cpu(device)
-    limit = management.get_free_memory(device) if cpu else management.get_total_memory(device)
-    if needed <= limit:
-        return
-    factor = spatial_factor(run.vaes[0])
-    height, width = (side * factor for side in run.shape[-2:])
-    raise ValueError(
-        f"measurement: its image of {width} x {height} pixels takes about {needed / GIB:.0f} GiB even in windows and "
-        f"tiles, and there are {limit / GIB:.0f}; restore a part of it (Fit to Model, 'around mask' or 'crop'), scale "
-        "it down, run fewer candidates, or choose Proximal gluing, which takes no gradients."
-    )

@@ -285,5 +285,5 @@ def keep_loaded(
     """
     models = list(dict.fromkeys([denoiser, *vaes, *guider.loaded_models]))
     plan = Plan.of(run, models, windows)
-    comfy.model_management.load_models_gpu(models, memory_required=run.estimate(plan.tier))
+    comfy.model_management.load_models_gpu(models, memory_required=plan.reserve)
     return plan

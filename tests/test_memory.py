@@ -12,8 +12,10 @@ import torch
 from psld.nodes.loading import EMBEDDED, checkpoint_path
 from psld.runtime.autograd import differentiable
 from psld.runtime.codec import Codec
+from psld.runtime.estimates import Run, Tier, refuse_too_large
+from psld.runtime.kept import kept_bytes
 from psld.runtime.ldm import load_ldm
-from psld.runtime.memory import Plan, Run, Tier, refuse_too_large
+from psld.runtime.memory import Plan, Stage
 from psld.solvers import METHODS
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
@@ -106,7 +108,7 @@ def test_out_of_memory_in_backward_ends_with_the_picture(method, name, prior, me
     module = networks(prior)[name]
     with out_of_memory(module, at=0, backward=True) as calls:
         whole = restore(prior, measurement, method)
-    for at in {1, calls[0]}:
+    for at in {2, calls[0]}:  # the first one is only weighed
         caplog.clear()
         with caplog.at_level(logging.WARNING), out_of_memory(module, at, backward=True):
             torch.testing.assert_close(restore(prior, measurement, method), whole, atol=5e-3, rtol=1e-2)
@@ -175,6 +177,37 @@ def test_blocks_made_again_keep_less(prior):
         return sum(kept)
 
     assert held(Tier(blocks=True)) < 0.5 * held(Tier(together=True))
+
+
+def test_what_a_decoder_keeps_is_weighed_without_keeping_it(prior):
+    """As many bytes as autograd holds in distinct storages, weights aside."""
+    _, vae = prior
+    decoder, z = vae.first_stage_model, torch.randn(1, 4, 16, 16)
+    held = {}
+
+    def hold(x: torch.Tensor) -> torch.Tensor:
+        held[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with differentiable([decoder]):
+        weights = {weight.untyped_storage().data_ptr() for weight in decoder.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda x: x):
+            graph = decoder.decode(z.clone().requires_grad_())
+        weighed = kept_bytes(decoder.decode, z, decoder)
+    assert graph.requires_grad and weighed == sum(size for at, size in held.items() if at not in weights) > 1e6
+
+
+def test_what_does_not_fit_is_planned_leaner(prior, caplog):
+    """A picture of 100,000 pixels a side, of which only a corner is looked at."""
+    model, vae = prior
+    large = torch.zeros(1, 4, 1, 1).expand(1, 4, 25_000, 25_000)
+    plan = Plan([Tier(together=True), Tier(), Tier(blocks=True), Tier(blocks=True, tile=64)])
+    stage = Stage(lambda _: vae.first_stage_model.decode, vae.first_stage_model, 1, scale=1)
+    with differentiable([vae.first_stage_model]), caplog.at_level(logging.INFO):
+        plan.weigh(torch.zeros(1, 4, 16, 16), stage)
+        assert plan.tier == Tier(together=True)
+        plan.weigh(large, stage)
+    assert plan.tier == Tier(blocks=True, tile=64) and "what backward needs takes" in caplog.text
 
 
 @pytest.mark.parametrize("method", list(METHODS))
