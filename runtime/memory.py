@@ -1,6 +1,6 @@
 """Memory by plan: the fastest way through a run that fits, and the next one where memory runs out all the same.
 
-Before a network's first pass with a graph, a pass without one weighs what the graph would hold, and the plan goes on in
+Where memory is short, a pass without a graph weighs what the first one with a graph would hold, and the plan goes on in
 the fastest tier in which that fits. Each call of a network is a `Guarded` one: where it runs out of memory, forward or
 backward, what it held is freed and the same call is made again in the next tier, for good. The solver sees nothing of
 it, and goes on from where it was.
@@ -54,6 +54,8 @@ class Plan:
     device: torch.device = field(default_factory=comfy.model_management.get_torch_device)
     reserve: float = 0.0
     """Bytes that ComfyUI is asked to leave beside the weights."""
+    doubtful: bool = True
+    """Whether the fastest tier may not fit, by estimates from above."""
     weighed: set[tuple] = field(default_factory=set)
 
     @classmethod
@@ -72,7 +74,7 @@ class Plan:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         first = next(i for i, tier in enumerate(tiers) if i == likely or run.least(tier) <= available)
-        return cls(tiers[first:], windows, device, estimates[likely])
+        return cls(tiers[first:], windows, device, estimates[likely], doubtful=likely > 0)
 
     @property
     def tier(self) -> Tier:
@@ -131,9 +133,9 @@ class Plan:
         return self.attempt(partial(stage.forward, x))
 
     def weigh(self, x: Tensor, stage: Stage) -> None:
-        """To the fastest tier in which what a stage keeps for backward fits the free memory; once a stage."""
+        """To the fastest tier in which what a stage keeps for backward fits the free memory; once a stage, in doubt."""
         key = id(stage.module), *x.shape[1:]
-        if len(self.tiers) == 1 or key in self.weighed:
+        if not self.doubtful or len(self.tiers) == 1 or key in self.weighed:
             return
         self.weighed.add(key)
         each = stage.weigh(x)
