@@ -15,7 +15,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_patcher import ModelPatcher
 
 from ..tests.checkpoints import SD15_UNET, SD15_VAE, random_weights
-from ..tests.families import FLUX, Family
+from ..tests.families import FLUX, QWEN, Z_IMAGE, Family
 
 SDXL = dict(
     image_size=32, in_channels=4, out_channels=4, model_channels=320, num_res_blocks=[2, 2, 2], channel_mult=[1, 2, 4],
@@ -39,7 +39,20 @@ REAL = [
     Family("SD 3.5 Medium", "SD3", SD35_MEDIUM, (16, 8, 2), side=1024, text=4096, pooled=2048),
     Family("FLUX.1 dev", "Flux", FLUX_DEV, (16, 8, 2), side=1024, text=4096, pooled=768),
 ]
-TOKENS = {"SD 1.5": 77, "SDXL": 77, "SD 3.5 Medium": 154, "FLUX.1 dev": 256}
+MORE = [
+    Family(
+        "Z-Image", "ZImage", Z_IMAGE | dict(
+            cap_feat_dim=2560, dim=3840, n_layers=30, n_refiner_layers=2, n_heads=30, n_kv_heads=30,
+            ffn_dim_multiplier=8 / 3,
+        ), (16, 8, 2), side=1024, text=2560,
+    ),
+    Family(
+        "Qwen-Image", "QwenImage", QWEN | dict(num_layers=60, num_attention_heads=24, joint_attention_dim=3584),
+        (16, 8, 3), side=1024, text=3584,
+    ),
+]  # fmt: skip
+"""Those whose random weights take longer to make than to run."""
+TOKENS = {"SD 1.5": 77, "SDXL": 77, "SD 3.5 Medium": 154, "FLUX.1 dev": 256, "Z-Image": 64, "Qwen-Image": 64}
 
 
 def load(family: Family) -> tuple[ModelPatcher, comfy.sd.VAE, list]:

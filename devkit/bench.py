@@ -74,6 +74,10 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=int, default=1, help="of methods that have them (default: 1)")
 
 
+def kept_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", help="where the rows go (default: only print the table)")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -84,6 +88,7 @@ BENCHMARKS = {  # name -> (help, arguments)
     "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
     "memory": ("time and memory of a step or a run on Stable Diffusion 1.5", memory_arguments),
     "models": ("time and memory of a step on each family of models", models_arguments),
+    "kept": ("what networks of real size keep for backward, by their shapes", kept_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

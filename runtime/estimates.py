@@ -17,7 +17,7 @@ from .windows import Grid
 TILES = 256, 192, 128, 96, 64, 48, 32
 """Latents along the side of a tile."""
 
-DENOISER, DENOISER_BLOCKS = 440e3, 40e3
+DENOISER, DENOISER_BLOCKS = 450e3, 40e3
 """Bytes that a model keeps for backward, of all its activations or with blocks that run again: a latent, a byte of its
 format and a unit of ComfyUI's memory_usage_factor. The most of six families, by `dev.py bench kept`."""
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from psld.devkit import ROOT
 
 COLUMNS = ["operator", "call", "size", "batch", "ms", "ms_deepinv", "ratio", "device"]
@@ -72,3 +73,12 @@ def test_memory_of_a_step(tmp_path: Path) -> None:
     (row,) = json.loads(out.read_text())
     assert row["method"] == "Glued MAP" and row["draft"] and row["steps"] == 1
     assert row["peak_gib"] >= row["loaded_gib"] > 3 and row["seconds"] > 0
+
+
+def test_what_a_decoder_keeps_is_what_its_backward_pass_holds() -> None:
+    from psld.benchmarks import weighing
+
+    found = weighing.row("decoder", 256, "32 bit", lambda: weighing.autoencoder_pass("decoder", 4, 256, torch.float32),
+                         in_place=False)  # fmt: skip
+    assert found["plain_gib"] < found["blocks_gib"] < 0.6 * found["backward_gib"]
+    assert found["kept_gib"] == pytest.approx(found["backward_gib"], rel=0.1)
