@@ -52,7 +52,7 @@ class Compare(io.ComfyNode):
         check_image(image)
         panels = compared(image[:1], measurement)
         text = explained(measurement, report, verdict(measurement, image))
-        pictures = drawn(sheet(panels)), drawn(chart(report.residuals, measurement.sigma_y))
+        pictures = drawn(sheet(panels)), drawn(chart(report.residuals, measurement.overall_sigma))
         shown = [saved for part in pictures for saved in ui.PreviewImage(part, cls=cls).as_dict()["images"]]
         return io.NodeOutput(*pictures, text, ui={"images": shown, "text": [text]})
 
@@ -74,7 +74,7 @@ def explained(measurement: Measurement, report: Report, words: str) -> str:
         first, last = report.residuals[0], report.residuals[-1]
         lines.append(
             f"The decoded estimate was off by {first[1]:.3g} at noise level {first[0]:.3g} and by {last[1]:.3g} at "
-            f"{last[0]:.3g}; the measurement's own noise is {measurement.sigma_y:.3g}."
+            f"{last[0]:.3g}; the measurement's own noise is {measurement.overall_sigma:.3g}."
         )
     return "\n".join(lines)
 

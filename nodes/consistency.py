@@ -162,7 +162,8 @@ def consistent(image: Tensor, measurement: Measurement, method: str, rcond: floa
     elif method == "exact":
         x = x + A.pinv(A.restrict(y - A(x)), rcond=rcond)
     else:
-        x = A.prox(x, y, (max(error, 1e-3) / max(measurement.sigma_y, 1e-3)) ** 2)
+        noise = measurement.to(dtype=x.dtype).sigmas.clamp_min(1e-3).view(-1, 1, 1, 1)
+        x = A.prox(x, y, (max(error, 1e-3) / noise) ** 2)
     return image_from_pixels(x, *bounds(measurement))
 
 

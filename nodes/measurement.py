@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..operators import Greyscale, LinearOperator, estimate_sigma
+from ..operators import Greyscale, LinearOperator, estimate_photon_noise, estimate_sigma, weighted
 from ..operators import noise as noises
 from ..operators.measurement import Measurement
+from ..operators.noise_level import coarse_noise, noise_at
 from .masks import for_images
 from .types import (
     CATEGORY,
@@ -29,6 +32,8 @@ NOISES = {
     "salt-and-pepper": noises.SaltAndPepperNoise,
 }
 ESTIMATE = -1.0
+EVEN, PHOTONS = "gaussian", "poisson"
+GREY_LEVELS = 255
 
 
 class Measure(io.ComfyNode):
@@ -99,34 +104,84 @@ class MeasurementFromImage(io.ComfyNode):
                     max=2.0,
                     step=0.005,
                     tooltip="Assumed standard deviation of the photo's noise, in [-1, 1] pixel units: "
-                    "about 0.02 for a clean JPEG, 0.1 for a grainy night shot. -1: estimated from the photo.",
+                    "about 0.02 for a clean JPEG, 0.1 for a grainy night shot. -1: estimated from each photo.",
+                ),
+                io.Combo.Input(
+                    "noise",
+                    options=[EVEN, PHOTONS],
+                    default=EVEN,
+                    optional=True,
+                    tooltip="gaussian: as strong in shadows as in lights. poisson: photon noise, which grows with the "
+                    "light; sigma is that of mid grey, and -1 estimates gain and offset.",
                 ),
             ],
             outputs=[
                 MeasurementIO.Output(display_name="measurement"),
                 io.Image.Output(display_name="picture"),
-                io.Float.Output(display_name="sigma", tooltip="As given, or as estimated."),
+                io.Float.Output(display_name="sigma", tooltip="As given, or as estimated; of a batch, the rms."),
+                io.String.Output(display_name="noise", tooltip="The noise in words, with what is doubtful about it."),
             ],
         )
 
     @classmethod
-    def execute(cls, image, operator, sigma) -> io.NodeOutput:
-        measurement = measurement_of(image, operator, sigma)
-        return io.NodeOutput(measurement, picture(measurement), measurement.sigma_y)
+    def execute(cls, image, operator, sigma, noise=EVEN) -> io.NodeOutput:
+        check_choice("noise", noise, (EVEN, PHOTONS))
+        measurement = measurement_of(image, operator, sigma, noise)
+        words = told(measurement, sigma == ESTIMATE, noise)
+        return io.NodeOutput(measurement, picture(measurement), measurement.overall_sigma, words)
 
 
-def measurement_of(image: Tensor, operator, sigma: float) -> Measurement:
-    """A degraded photo (IMAGE) as what the operator measured; sigma -1 estimates the noise of one photo.
+def measurement_of(image: Tensor, operator, sigma: float, noise: str = EVEN) -> Measurement:
+    """A degraded photo (IMAGE) as what the operator measured; sigma -1 estimates the noise of each photo.
 
     ValueError, naming the input, where photo, operator and sigma do not go together.
     """
     warn_of_white(image)
     with torch.inference_mode(False), torch.no_grad():  # solvers differentiate through what is made here
         A, y = measured(operator, pixels_from_image(image, dtype=torch.float64))
-        sigma = estimated_sigma(A, y) if sigma == ESTIMATE else sigma
-        if not 0 <= sigma < float("inf"):
+        if sigma != ESTIMATE and not 0 <= sigma < float("inf"):
             raise ValueError(f"sigma: it is {sigma:g}; give 0 or more, or -1 to have it estimated from the photo.")
-        return Measurement(A.restrict(y), A, sigma)
+        if noise == PHOTONS:
+            return whitened(linear(A), y, sigma)
+        levels = estimated(A, y, estimate_sigma).double() if sigma == ESTIMATE else sigma
+        return Measurement(A.restrict(y), A, one_level(levels))
+
+
+def whitened(A: LinearOperator, y: Tensor, sigma: float) -> Measurement:
+    """A measurement under photon noise: its values are weighed until they are equally noisy, as at mid grey."""
+    if sigma == ESTIMATE:
+        gain, offset = estimated(A, y, estimate_photon_noise)
+    else:
+        gain, offset = y.new_full((len(y),), 2 * sigma**2), y.new_zeros(len(y))
+    levels, by_pixel = noise_at(y, A.restrict(torch.ones_like(y)), gain, offset)
+    A = weighted(A, 1 / by_pixel)
+    return Measurement(A.restrict(y / by_pixel), A, one_level(levels if sigma == ESTIMATE else sigma))
+
+
+def one_level(sigma: float | Tensor) -> float | Tensor:
+    """A number where one does for all images."""
+    return float(sigma) if isinstance(sigma, float | int) or len(sigma) == 1 else sigma
+
+
+def told(measurement: Measurement, estimated: bool, noise: str) -> str:
+    """The noise in words: its level, and what is doubtful about an estimate."""
+    A, levels = measurement.operator, measurement.sigmas
+    lines = []
+    for i, level in enumerate(levels.tolist()):
+        name = f"photo {i + 1}: " if len(levels) > 1 else ""
+        where = " at mid grey" if noise == PHOTONS else ""
+        how = "estimated" if estimated else "as given"
+        grey = level * GREY_LEVELS / 2
+        lines.append(f"{name}noise of {grey:.1f} of 255 grey levels{where} (sigma {level:.3g}), {how}.")
+    known = A.restrict(torch.ones_like(measurement.y)) > 0
+    coarse = coarse_noise(A.unweighted(measurement.y), known, levels) if estimated else levels.new_zeros(1)
+    if coarse.any():
+        lines.append(
+            f"Where the photo is flattest, neighbouring pixels are off together, by {float(coarse.max()):.2g} or more: "
+            "noise that was enlarged, compressed or smoothed, which the estimate does not see, or fine texture. If it "
+            "is noise, give a larger sigma."
+        )
+    return "\n".join(lines)
 
 
 def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
@@ -152,15 +207,10 @@ def measured(operator, photo: Tensor) -> tuple[LinearOperator, Tensor]:
     return A, photo
 
 
-def estimated_sigma(A: LinearOperator, y: Tensor) -> float:
-    """The noise level of one photo, of its known pixels alone."""
-    if len(y) > 1:
-        raise ValueError(
-            f"sigma: -1 estimates the noise of one photo, but image is a batch of {len(y)}; give sigma, or connect the "
-            "photos one by one."
-        )
+def estimated(A: LinearOperator, y: Tensor, estimate: Callable):
+    """What an estimate says of the noise of each photo, of its known pixels alone."""
     try:
-        return float(estimate_sigma(y, known=A.restrict(torch.ones_like(y)) > 0))
+        return estimate(y, known=A.restrict(torch.ones_like(y)) > 0)
     except ValueError as error:
         raise ValueError(f"sigma: it cannot be estimated, because {error}; give it as a number.") from error
 
@@ -168,7 +218,9 @@ def estimated_sigma(A: LinearOperator, y: Tensor) -> float:
 def picture(measurement: Measurement) -> Tensor:
     """The measurement as an IMAGE; where it is no picture, its adjoint."""
     y, A = measurement.y, measurement.operator
-    return image_from_pixels(y if y.ndim == 4 and y.shape[1] in (1, 3) else linear(A, "operator").adjoint(y))
+    if y.ndim == 4 and y.shape[1] in (1, 3):
+        return image_from_pixels(A.unweighted(y))
+    return image_from_pixels(linear(A, "operator").adjoint(y))
 
 
 NODES = [Measure, MeasurementFromImage]

@@ -68,7 +68,7 @@ def compare(x: Tensor, truth: Tensor, measurement: Measurement | None, report: R
     if measurement is not None:
         told = measurement.to(x.device)
         metrics["residual"] = float(told.rms_residual(x).mean())
-        metrics["sigma_y"] = measurement.sigma_y
+        metrics["sigma_y"] = measurement.overall_sigma
     return metrics
 
 

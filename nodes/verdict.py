@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def doubts(measurement: Measurement, residuals: Sequence[tuple[float, float]]) -
     autoencoders of Stable Diffusion miss 0.1 on textures alone.
     """
     off = residuals[-1][1] if residuals else 0.0
-    if off**2 <= measurement.sigma_y**2 + FAR**2:
+    if off**2 <= measurement.overall_sigma**2 + FAR**2:
         return ""
     return (
         f"By itself the model came only within {off * GREY_LEVELS / 2:.0f} of 255 grey levels of the photo: either it "
@@ -39,9 +40,10 @@ def verdict(measurement: Measurement, image: Tensor) -> str:
 
 def worst(pairs: Sequence[tuple[Measurement, Tensor]]) -> str:
     """One clause on the residual, of several measurements and their IMAGEs, that is the largest beside its noise."""
-    residuals = [float(told.to().rms_residual(pixels_from_image(image)).max()) for told, image in pairs]
-    noises = [max(told.sigma_y, ROUNDING) for told, _ in pairs]
-    residual, noise = max(zip(residuals, noises, strict=True), key=lambda pair: pair[0] / pair[1])
+    residuals = [told.to().rms_residual(pixels_from_image(image)).tolist() for told, image in pairs]
+    noises = [told.to().sigmas.expand(len(image)).clamp_min(ROUNDING).tolist() for told, image in pairs]
+    each = zip(chain(*residuals), chain(*noises), strict=True)
+    residual, noise = max(each, key=lambda pair: pair[0] / pair[1])
     if residual <= EXACT:
         return "matches the photo exactly"
     if residual <= MATCHES * noise:

@@ -25,11 +25,12 @@ from .noise import (
     PoissonNoise,
     SaltAndPepperNoise,
     SpeckleNoise,
-    estimate_sigma,
 )
+from .noise_level import estimate_photon_noise, estimate_sigma
 from .nonlinear import Gamma, HighDynamicRange, PhaseRetrieval
 from .resize import SuperResolution
 from .strokes import InpaintScratches, InpaintStrokes
+from .weighted import weighted
 
 __all__ = [
     "AnisotropicBlur",
@@ -72,6 +73,8 @@ __all__ = [
     "Stack",
     "SuperResolution",
     "UniformBlur",
+    "estimate_photon_noise",
     "estimate_sigma",
     "nonlinear_part",
+    "weighted",
 ]

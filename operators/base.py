@@ -99,6 +99,10 @@ class Operator(Movable, ABC):
         """y - A(x), zero where nothing was measured."""
         return self.restrict(y - self(x))
 
+    def unweighted(self, y: Tensor) -> Tensor:
+        """y as a picture shows it (the identity but for weighted operators)."""
+        return y
+
     def linearised(self, x: Tensor) -> Tensor:
         """What the residual is a difference from, and changes with x as it does: A(x), or its smooth part."""
         return self.restrict(self(x))
@@ -135,14 +139,15 @@ class LinearOperator(Operator):
         """A^T y, the exact transpose: (B, *measurement_shape) -> (B, C, H, W)."""
         return self._adjoint(self._measurement(y))
 
-    def pinv(self, y: Tensor, rcond: float | None = None) -> Tensor:
+    def pinv(self, y: Tensor, rcond: float | Tensor | None = None) -> Tensor:
         """A^+ y, the Moore-Penrose pseudo-inverse: (B, *measurement_shape) -> (B, C, H, W).
 
         With a closed form (`SpectralOperator`) singular values below rcond * s_max count as zero, so A^+ A is an
         orthogonal projector for every rcond, and |A A^+ A - A| <= rcond * |A|. By conjugate gradients A^+ is the
         Tikhonov inverse (A^T A + (rcond s_max)^2)^-1 A^T, a projector only where no singular value is near rcond; a
         `smoothing` operator takes an rcond of at least 0.02 there.
-        The default weighs truncation against rounding: 1e-4 in single, 5e-9 in double precision.
+        rcond may differ from image to image, (B, 1, 1, 1). The default weighs truncation against rounding: 1e-4 in
+        single, 5e-9 in double precision.
         """
         y = self._measurement(y)
         return self._pinv(y, DEFAULT_RCOND[y.dtype] if rcond is None else rcond)
@@ -154,9 +159,10 @@ class LinearOperator(Operator):
     @abstractmethod
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
-    def _pinv(self, y: Tensor, rcond: float) -> Tensor:
-        rcond = max(rcond, SMOOTHING_RCOND) if self.smoothing else rcond
-        t = 1 / max(rcond * self._norm(y), 1e-9) ** 2
+    def _pinv(self, y: Tensor, rcond: float | Tensor) -> Tensor:
+        least = SMOOTHING_RCOND if self.smoothing else 0.0
+        rcond = torch.as_tensor(rcond, dtype=y.dtype, device=y.device).clamp_min(least)
+        t = (rcond * self._norm(y)).clamp_min(1e-9) ** -2
         tolerance = SMOOTHING_TOLERANCE[y.dtype] if self.smoothing else None
         return normal_solve(self._gram, t * self._adjoint(y), t, tolerance, self.images)
 
@@ -198,7 +204,7 @@ class SpectralOperator(LinearOperator):
     def _spectral(self, y: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
         """V gain(S) U^T y; `gain` maps singular values, broadcastable to (B, C, ., .), to the factors to apply."""
 
-    def _pinv(self, y: Tensor, rcond: float) -> Tensor:
+    def _pinv(self, y: Tensor, rcond: float | Tensor) -> Tensor:
         def gain(s: Tensor) -> Tensor:
             kept = s > rcond * s.max()
             return kept / torch.where(kept, s, 1)

@@ -54,4 +54,4 @@ def _prox(measurement: Measurement, x: Tensor, log_t: Tensor) -> Tensor:
 
 def _fits(measurement: Measurement, x: Tensor) -> Tensor:
     """(B, 1, 1, 1): whether the residual is down to the noise."""
-    return (measurement.rms_residual(x) <= max(measurement.sigma_y, ROUNDING)).view(-1, 1, 1, 1)
+    return (measurement.rms_residual(x) <= measurement.sigmas.clamp_min(ROUNDING)).view(-1, 1, 1, 1)

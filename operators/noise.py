@@ -1,4 +1,4 @@
-"""Noise models of a measurement, in [-1, 1] pixel units, and an estimate of the noise in a photo.
+"""Noise models of a measurement, in [-1, 1] pixel units.
 
 `sample(y, seed)` returns a noisy y (not clipped); image i of the batch draws from seed + i on the CPU, so that a batch
 equals its single runs on every device. `sigma` is the standard deviation that the solver is told.
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -88,25 +87,3 @@ class SaltAndPepperNoise(NoiseModel):
         u = torch.rand(y.shape, generator=generator)
         fraction = min(self.sigma**2, 1.0)
         return torch.where(u < fraction, torch.where(u < fraction / 2, -1.0, 1.0), y)
-
-
-def estimate_sigma(image: Tensor, known: Tensor | None = None) -> Tensor:
-    """Noise level of each image of (B, C, H, W) in [-1, 1]: shape (B,), in [-1, 1] pixel units.
-
-    Median absolute deviation of the second difference across rows and columns (Immerkaer 1996 has the filter, Donoho
-    1994 the median), which sees neither smooth shading nor straight edges. Exact zeros (clipped or painted regions) are
-    left out. Fine texture counts as noise.
-
-    known: a mask of the same shape; only 3 x 3 neighbourhoods that are all known count.
-    ValueError for an image below 3 x 3 pixels, and where known pixels hold fewer than 100 such neighbourhoods.
-    """
-    if min(image.shape[-2:]) < 3:
-        raise ValueError(f"the image is {tuple(image.shape[-2:])} pixels, and its noise shows in 3 x 3 or more")
-    detail = image.detach().float().diff(n=2, dim=-1).diff(n=2, dim=-2).abs() / 6
-    if known is not None:
-        whole = -F.max_pool2d(-known.float(), 3, stride=1) > 0
-        if whole.flatten(1).sum(1).min() < min(100, whole[0].numel()):
-            raise ValueError("too few of the known pixels lie together, in neighbourhoods of 3 x 3")
-        detail = detail * whole
-    levels = [d[d > 0].median() if (d > 0).any() else d.new_zeros(()) for d in detail.flatten(1)]
-    return torch.stack(levels) / 0.6745

@@ -12,15 +12,15 @@ SIGMA_FLOOR = 1e-3
 """Below the rounding of 8-bit images (2 / 255 / sqrt(12) = 2e-3) a closer fit gains nothing and costs conditioning."""
 
 
-def noise_std(measurement: Measurement) -> float:
-    """sigma_y for quotients, above zero also where the measurement is free of noise."""
-    return max(measurement.sigma_y, SIGMA_FLOOR)
+def noise_std(measurement: Measurement) -> Tensor:
+    """sigma_y for quotients, (B,), above zero also where the measurement is free of noise."""
+    return measurement.sigmas.clamp_min(SIGMA_FLOOR)
 
 
 def effective_std(measurement: Measurement) -> Tensor:
     """What y is off from the best picture that can be drawn: its noise and the floor, (B,)."""
-    floor = measurement.y.new_zeros(len(measurement.y)) if measurement.floor is None else measurement.floor
-    return floor.square().add(noise_std(measurement) ** 2).sqrt()
+    noise = noise_std(measurement)
+    return noise if measurement.floor is None else torch.hypot(noise, measurement.floor)
 
 
 def missed(measurement: Measurement, residual: Tensor) -> Tensor:
@@ -30,12 +30,15 @@ def missed(measurement: Measurement, residual: Tensor) -> Tensor:
     photo, and least where A averages pixels: there it shows little of what a decoder misses, and z0 can fit that too.
     """
     squared = norms(residual).square() / measurement.count
-    return torch.relu(squared - measurement.sigma_y**2).sqrt()
+    return torch.relu(squared - measurement.sigmas**2).sqrt()
 
 
-def noise_cutoff(measurement: Measurement) -> float:
-    """Relative singular value below which a measured component drowns in noise and is left to the prior."""
-    return max(1e-3, 2 * measurement.sigma_y)
+def noise_cutoff(measurement: Measurement) -> Tensor:
+    """Relative singular value below which a measured component drowns in noise and is left to the prior.
+
+    (B, 1, 1, 1), as `pinv` takes it.
+    """
+    return (2 * measurement.sigmas).clamp_min(1e-3).view(-1, 1, 1, 1)
 
 
 def trust(model: LatentModel, measurement: Measurement, sigma: Tensor, c: float) -> Tensor:

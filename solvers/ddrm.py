@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..operators.base import LinearOperator, SpectralOperator
 from ..operators.measurement import Measurement
-from .latent import Callback, LatentModel, NoiseSource, Step, noise_levels, predicted_noise
+from .latent import Callback, LatentModel, NoiseSource, Step, noise_levels, per_sample, predicted_noise
 
 RCOND = 1e-3
 """Singular values below this part of the largest count as not measured."""
@@ -70,13 +70,13 @@ def draw(
 ) -> Tensor:
     """z at level sigma from the estimate x0_hat, the noise predicted with it, and fresh noise."""
     A, signal = measurement.operator, model.signal(sigma)
-    old = (1 - eta**2) ** 0.5 * sigma
+    old, sigma_y = (1 - eta**2) ** 0.5 * sigma, per_sample(measurement.sigmas, x0_hat)
 
     def gain(unmeasured: Value, noisy: Case, clean: Case) -> Callable[[Tensor], Tensor]:
         def of(s: Tensor) -> Tensor:
             measured = s > RCOND * s.max()
             s = torch.where(measured, s, 1)
-            tau = signal * measurement.sigma_y / s
+            tau = signal * sigma_y / s
             return torch.where(measured, torch.where(tau > sigma, noisy(s, tau), clean(s, tau)), unmeasured)
 
         return of

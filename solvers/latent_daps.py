@@ -69,4 +69,4 @@ def solve_ode(model: LatentModel, z: Tensor, sigma: Tensor, steps: int) -> Tenso
 def data_force(model: LatentModel, measurement: Measurement, z0: Tensor) -> Tensor:
     """- grad_{z0} || y - A D(z0) ||^2 / (2 sigma_y^2)."""
     h = Linearised(model, measurement, z0)
-    return h.transpose(measurement.residual(h.x0)) / noise_std(measurement) ** 2
+    return h.transpose(measurement.residual(h.x0)) / per_sample(noise_std(measurement) ** 2, z0)

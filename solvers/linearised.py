@@ -54,14 +54,14 @@ class Linearised:
         return self.measurement.operator.linearised(x)
 
 
-def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: float, iterations: int) -> Tensor:
+def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: Tensor, iterations: int) -> Tensor:
     """From h.z0 to the mean of z0 ~ N(h.z0, V) given y: V J^T (sigma_y^2 I + J V J^T)^-1 (y - h(z0)).
 
-    covariance: v -> V v. The system is solved by so many iterations of conjugate gradients.
+    covariance: v -> V v. sigma_y: (B,). The system is solved by so many iterations of conjugate gradients.
     """
 
     def system(v: Tensor) -> Tensor:
-        return sigma_y**2 * v + h.forward(covariance(h.transpose(v)))
+        return per_sample(sigma_y**2, v) * v + h.forward(covariance(h.transpose(v)))
 
     v = conjugate_gradients(system, h.measurement.residual(h.x0), iterations)
     return covariance(h.transpose(v))

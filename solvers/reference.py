@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..operators.measurement import Measurement
-from .latent import Callback, LatentModel, NoiseSource
+from .latent import Callback, LatentModel, NoiseSource, per_sample
 from .psld import guided_ddim
 
 
@@ -37,7 +37,7 @@ def psld_reference(
 
     def loss(z0_hat: Tensor, x0_hat: Tensor) -> Tensor:
         y_hat = A(x0_hat)
-        data = torch.linalg.vector_norm(y_hat + measurement.sigma_y * noise.like(y_hat) - y)
+        data = torch.linalg.vector_norm(y_hat + per_sample(measurement.sigmas, y_hat) * noise.like(y_hat) - y)
         glued = transpose(y) + x0_hat - transpose(y_hat)
         gluing = torch.linalg.vector_norm(model.encode(glued) - z0_hat)
         return per_step * (gamma * gluing + omega * data)[None]

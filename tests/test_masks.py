@@ -54,7 +54,7 @@ def test_the_whole_of_a_soft_brush_is_restored():
     disc = 0.45 * torch.exp(-((y - 16) ** 2 + (x - 16) ** 2) / 72)[None]
     photo = torch.where(disc[..., None] > 0, torch.tensor([1.0, 0, 1]), torch.tensor([0.5, 0.5, 0.5]))
     (operator,) = call("InpaintMask", mask=disc)
-    measurement, picture, _ = call("MeasurementFromImage", image=photo, operator=operator, sigma=0.02)
+    measurement, picture, *_ = call("MeasurementFromImage", image=photo, operator=operator, sigma=0.02)
     assert torch.equal(measurement.y[0].any(0), disc[0] <= 0.04) and (picture[disc > 0.04] == 0.5).all()
 
 

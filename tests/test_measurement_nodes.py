@@ -33,8 +33,8 @@ def consistent(image: torch.Tensor, measurement, method: str = "exact", rcond: f
     return call("DataConsistency", image=image, measurement=measurement, method=method, rcond=rcond, error=error)[0]
 
 
-def from_photo(image: torch.Tensor, operator, sigma: float = 0.02) -> list:
-    return call("MeasurementFromImage", image=image, operator=operator, sigma=sigma)
+def from_photo(image: torch.Tensor, operator, sigma: float = 0.02, **more) -> list:
+    return call("MeasurementFromImage", image=image, operator=operator, sigma=sigma, **more)
 
 
 BLUR = {"sigma": 1.5, "kernel_size": 13, "boundary": "reflect"}
@@ -64,7 +64,7 @@ def test_sigma_is_estimated_from_the_known_pixels_of_a_photo(sigma):
     noisy = hand() + sigma / 2 * torch.randn(1, 64, 64, 3)
     damaged = torch.where(HOLE[..., None] > 0, torch.rand(1, 64, 64, 3), noisy)
     for operator, photo in ((call("Denoise"), noisy), (call("InpaintMask", mask=HOLE), damaged)):
-        measurement, _, told = from_photo(photo, operator[0], -1.0)
+        measurement, _, told, _ = from_photo(photo, operator[0], -1.0)
         assert measurement.sigma_y == told == pytest.approx((sigma**2 + 0.02**2) ** 0.5, rel=0.1)
 
 
@@ -79,12 +79,52 @@ def test_the_estimate_does_not_see_the_edges_of_many_holes():
         from_photo(noisy, lost, -1.0)
 
 
-def test_a_given_sigma_must_be_a_level_and_an_estimate_takes_one_photo():
+def test_each_photo_of_a_batch_has_its_own_noise():
+    noisy = hand() + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * torch.randn(2, 64, 64, 3)
+    (operator,) = call("Denoise")
+    together, _, sigma, words = from_photo(noisy, operator, -1.0)
+    singles = [from_photo(photo[None], operator, -1.0)[0].sigma_y for photo in noisy]
+    assert together.sigma_y.tolist() == singles and singles[1] > 3 * singles[0]
+    assert sigma == pytest.approx((sum(s**2 for s in singles) / 2) ** 0.5)
+    assert words.splitlines()[1] == f"photo 2: noise of {singles[1] * 127.5:.1f} of 255 grey levels " + (
+        f"(sigma {singles[1]:.3g}), estimated."
+    )
+    both = consistent(hand().expand(2, -1, -1, -1), together, "noise-aware")
+    for i in range(2):
+        alone = from_photo(noisy[i, None], operator, -1.0)[0]
+        torch.testing.assert_close(both[i, None], consistent(hand(), alone, "noise-aware"))
+
+
+def test_photon_noise_weighs_each_pixel_by_its_light():
+    shaded = torch.linspace(0.05, 0.8, 64).view(1, 1, 64, 1).expand(1, 64, -1, 3)
+    noisy = measure(shaded, noise="poisson", level=0.15)
+    photo = (noisy.y.movedim(1, -1).float() + 1) / 2
+    (operator,) = call("Denoise")
+    for sigma in (0.15, -1.0):
+        measurement, picture, told, words = from_photo(photo, operator, sigma, noise="poisson")
+        torch.testing.assert_close(picture, photo.clamp(0, 1))
+        assert told == measurement.sigma_y == pytest.approx(0.15, rel=0.2) and "at mid grey" in words
+        residual = measurement.residual(shaded.movedim(-1, 1).double() * 2 - 1) / measurement.sigma_y
+        dark, bright = (float(part.square().mean()) for part in (residual[..., :16], residual[..., 48:]))
+        assert dark == pytest.approx(1, abs=0.25) and bright == pytest.approx(1, abs=0.15)
+    view = dict(view="pseudo-inverse", rcond=0.0)
+    shown = [call("ViewMeasurement", measurement=m, **view)[0] for m in (measurement, noisy)]
+    torch.testing.assert_close(*shown, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="operator: JPEG is not linear"):
+        from_photo(photo, call("JPEG", quality=10, subsample=True)[0], noise="poisson")
+
+
+def test_noise_that_was_enlarged_is_told():
+    coarse = torch.nn.functional.interpolate(0.1 * torch.randn(1, 3, 32, 32), scale_factor=2, mode="bilinear")
+    (operator,) = call("Denoise")
+    assert "neighbouring pixels are off together" in from_photo(hand() + coarse.movedim(1, -1), operator, -1.0)[3]
+    assert "neighbouring" not in from_photo(hand() + 0.1 * torch.randn(1, 64, 64, 3), operator, -1.0)[3]
+
+
+def test_a_given_sigma_must_be_a_level():
     (operator,) = call("Denoise")
     with pytest.raises(ValueError, match="sigma: it is -0.5; give 0 or more, or -1"):
         from_photo(hand(), operator, -0.5)
-    with pytest.raises(ValueError, match="sigma: -1 estimates the noise of one photo, but image is a batch of 2"):
-        from_photo(hand().expand(2, -1, -1, -1), operator, -1.0)
     with pytest.raises(ValueError, match="sigma: it cannot be estimated, because the image is"):
         from_photo(hand()[:, :2], operator, -1.0)
 
@@ -93,7 +133,7 @@ def test_a_grey_photo_becomes_a_measurement_of_a_colour_image():
     (operator,) = call("Greyscale", red=0.299, green=0.587, blue=0.114)
     grey = hand().mean(-1, keepdim=True)
     for photo in (grey, grey.expand(-1, -1, -1, 3)):
-        measurement, picture, _ = from_photo(photo, operator)
+        measurement, picture = from_photo(photo, operator)[:2]
         assert measurement.operator.image_shape == (3, 64, 64) and measurement.y.shape == (1, 1, 64, 64)
         torch.testing.assert_close(picture, grey.expand(-1, -1, -1, 3))
     sepia = grey * torch.tensor([1.0, 0.8, 0.6])

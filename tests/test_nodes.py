@@ -98,7 +98,7 @@ def test_the_sampler_works_in_sampler_custom_advanced(run_prompt, comfy_base):
 
 def test_a_degraded_photo_becomes_a_measurement_of_a_larger_image():
     (operator,) = call("SuperResolution", factor=4.0, kernel="box")
-    measurement, picture, _ = call("MeasurementFromImage", image=photo(16, 24), operator=operator, sigma=0.02)
+    measurement, picture, *_ = call("MeasurementFromImage", image=photo(16, 24), operator=operator, sigma=0.02)
     assert measurement.operator.image_shape == (3, 64, 96)
     torch.testing.assert_close(picture, photo(16, 24))
 

@@ -53,9 +53,14 @@ def repair(photo: str, method: str, restored: list, **settings) -> dict:
     }
 
 
+def saved_pictures(base: Path, prefix: str, count: int) -> list[np.ndarray]:
+    """The pictures last saved under a prefix, HWC, the oldest first."""
+    return [np.asarray(Image.open(file)) for file in sorted((base / "output").glob(f"{prefix}_*.png"))[-count:]]
+
+
 def saved_picture(base: Path, prefix: str) -> np.ndarray:
     """The picture last saved under a prefix, HWC."""
-    return np.asarray(Image.open(max((base / "output").glob(f"{prefix}_*.png"))))
+    return saved_pictures(base, prefix, 1)[0]
 
 
 def test_a_large_photo_with_an_alpha_hole_is_restored_and_keeps_its_size_and_known_pixels(run_prompt, comfy_base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
@@ -15,6 +16,11 @@ torch.set_num_threads(1)
 
 def checkerboard(height: int, width: int) -> Tensor:
     return (torch.arange(height)[:, None] + torch.arange(width)) % 2
+
+
+def weighted(operator: ops.LinearOperator) -> ops.LinearOperator:
+    values = torch.linspace(0.5, 2, math.prod(operator.measurement_shape))
+    return ops.weighted(operator, values.view(1, *operator.measurement_shape))
 
 
 EXACT = {
@@ -60,6 +66,7 @@ EXACT |= {
     "box, then lines": lambda s: ops.Compose(s, [EXACT["box"], EXACT["lines"]]),
     "blur, grey, then sr": lambda s: ops.Compose((3, *s[1:]), [EXACT["uniform"], ops.Greyscale, EXACT["sr box"]]),
     "grey, then lines": lambda s: ops.Compose((3, *s[1:]), [ops.Greyscale, EXACT["lines"]]),
+    "weighted mask": lambda s: weighted(EXACT["random"](s)),
 }
 ITERATIVE = {
     f"motion {boundary}": lambda s, b=boundary: ops.MotionBlur(s, 13, boundary=b, seed=1)
@@ -68,6 +75,7 @@ ITERATIVE = {
     "sr, then random": lambda s: ops.Compose(s, [EXACT["sr box"], ops.InpaintRandom]),
     "random, then blur": lambda s: ops.Compose(s, [ops.InpaintRandom, EXACT["gaussian reflect"]]),
     "stack": lambda s: ops.Stack(s, [EXACT["sr bicubic"], EXACT["random"], EXACT["compressed sensing"]]),
+    "weighted blur": lambda s: weighted(EXACT["gaussian circular"](s)),
 }
 ALL = EXACT | ITERATIVE
 SHAPES = [(1, 24, 24), (3, 23, 31)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from psld import operators as ops
+from psld.operators.noise_level import coarse_noise, noise_at
 
 MODELS = [
     ops.GaussianNoise(0.1),
@@ -55,6 +56,42 @@ def test_estimate_sigma_on_shading_edges_and_a_hole(sigma):
     noisy = ops.GaussianNoise(sigma).sample(clean.expand(2, -1, -1, -1), 0)
     noisy[..., 60:140, 60:140] = 1
     torch.testing.assert_close(ops.estimate_sigma(noisy), torch.full((2,), sigma), rtol=0.06, atol=0)
+
+
+def shaded() -> torch.Tensor:
+    """(1, 3, 128, 128) from black to white."""
+    ramp = torch.linspace(-1, 1, 128)
+    return torch.stack((ramp.expand(128, 128), ramp[:, None].expand(128, 128), -ramp.expand(128, 128)))[None]
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.02, 0.0), (0.01, 0.002), (0.0, 0.0025)])
+def test_gain_and_offset_of_photon_noise_are_estimated(gain, offset):
+    light = (shaded() + 1) / 2
+    deviation = (gain * light + offset).sqrt()
+    noisy = shaded() + deviation * torch.randn(2, 3, 128, 128)
+    for found in zip(*ops.estimate_photon_noise(noisy), strict=True):
+        middle = gain / 2 + offset
+        assert float(found[0] / 2 + found[1]) == pytest.approx(middle, rel=0.1)
+        assert [float(v) for v in found] == pytest.approx([gain, offset], abs=0.25 * middle)
+    sigma, by_pixel = noise_at(noisy, torch.ones_like(noisy), *ops.estimate_photon_noise(noisy))
+    told = sigma.view(-1, 1, 1, 1) * by_pixel
+    assert float((told / deviation.clamp_min(0.3 * middle**0.5)).log().abs().mean()) < 0.1
+
+
+def test_photon_noise_of_a_flat_image_is_zero_and_weighs_nothing():
+    flat = torch.zeros(1, 3, 16, 16)
+    gain, offset = ops.estimate_photon_noise(flat)
+    assert gain == offset == 0 and (noise_at(flat, torch.ones_like(flat), gain, offset)[1] == 1).all()
+
+
+def test_noise_that_neighbours_share_is_told_from_white_noise():
+    white = 0.1 * torch.randn(1, 3, 128, 128)
+    coarse = torch.nn.functional.interpolate(0.1 * torch.randn(1, 3, 64, 64), scale_factor=2, mode="bilinear")
+    known = torch.ones_like(white)
+    for noise, least, most in ((white, 0, 0), (coarse, 0.4, 1.1)):
+        image = shaded() + noise
+        found = coarse_noise(image, known, ops.estimate_sigma(image))
+        assert least <= float(found / noise.std()) <= most
 
 
 def test_estimate_sigma_of_a_flat_image_is_zero():
