@@ -21,13 +21,16 @@ CONTENT_HEIGHT = {
     "PreviewAny": TEXT,
     "CLIPTextEncode": PROMPT,
 }
-OPTIONAL = 7  # LiteGraph's shape of an optional socket
+OPTIONAL, BYPASS = 7, 4  # LiteGraph's shape of an optional socket, and its mode of a bypassed node
 WIDTH, GAP_X, GAP_Y, TITLE, SLOT, WIDGET = 300, 40, 20, 30, 20, 24
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node: an input is a value, or the (name, output index) of another node of the graph."""
+    """One node: an input is a value, or the (name, output index) of another node of the graph.
+
+    A bypassed one hands its first input on, until a person switches it on.
+    """
 
     class_type: str
     inputs: dict[str, Any]
@@ -35,6 +38,7 @@ class Node:
     properties: dict[str, Any] = field(default_factory=dict)
     folded: bool = False
     width: int = 300
+    bypassed: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,12 @@ class Note:
     height: int
 
 
+Columns = list[list[str | Note | int]]
+"""Names of nodes, notes, and pixels that stay empty."""
+
+
 def ui_format(
-    name: str, nodes: dict[str, Node], ids: dict[str, int], columns: list[list[str | Note]], catalogue: Catalogue
+    name: str, nodes: dict[str, Node], ids: dict[str, int], columns: Columns, catalogue: Catalogue
 ) -> dict[str, Any]:
     """The graph as the frontend opens it: laid out in columns, from top to bottom in the given order."""
     links = list(links_of(nodes, ids, catalogue))
@@ -55,6 +63,9 @@ def ui_format(
     for column in columns:
         y, width = TITLE, max(nodes[item].width if isinstance(item, str) else WIDTH for item in column)
         for item in column:
+            if isinstance(item, int):
+                y += item
+                continue
             if isinstance(item, Note):
                 written, next_id = ui_note(item, next_id), next_id + 1
             else:
@@ -168,7 +179,7 @@ def ui_node(node: Node, node_id: int, links: list[list[Any]], info: dict[str, An
         "size": [node.width, height + CONTENT_HEIGHT.get(node.class_type, 0)],
         "flags": {"collapsed": True} if node.folded else {},
         "order": 0,
-        "mode": 0,
+        "mode": BYPASS if node.bypassed else 0,
         "inputs": inputs,
         "outputs": outputs,
         "properties": {"Node name for S&R": node.class_type, **node.properties},

@@ -45,6 +45,18 @@ JOBS = {
         "is the width of the widest, in pixels.",
         masked=True,
     ),
+    "Sharpen a photo of unknown blur": Job(
+        "defocused",
+        "sharpen: unknown blur",
+        "The blur is found first, and the report says which it was. **strength** is the widest to think of, in pixels; "
+        "quality **best** thinks of motion too, and takes several times as long.",
+    ),
+    "Fix a JPEG": Job(
+        "coarse",
+        "fix JPEG",
+        "**strength** 0 finds the quality in the photo's 8 x 8 blocks: take the file as it was saved, neither cropped "
+        "nor scaled.",
+    ),
 }
 TEXT = """Choose a photo and press **Run**. {note}
 
@@ -87,6 +99,6 @@ def templates() -> Iterator[Template]:
                 ),
                 "report": Node("PreviewAny", {"source": ("restore", 2)}, "what was done", width=360),
             }
-            note = Note(TEXT.format(note=job.note, advice=advice(prior)), height=210)
-            columns = [[note, "photo", "prior"], ["restore"], ["save restored", "report"]]
+            note = Note(TEXT.format(note=job.note, advice=advice(prior)), height=320)
+            columns = [[note], ["prior", "photo"], ["restore"], ["save restored", "report"]]
             yield Template(title(name, prior), nodes, columns)

@@ -5,6 +5,7 @@ ComfyUI's input folder gets a copy of each when the pack is loaded, so every nam
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,8 +19,14 @@ CLEAN = ROOT / "workflows" / "samples"
 FOLDER = ROOT / "workflows" / "input"
 SIGMA_BLUR, SIGMA_NOISE = {"ldm": 1.5, "sd15": 3.0}, 0.2
 """Of the blurred photo in pixels, and of the noisy one in [-1, 1]"""
+RADIUS = {"ldm": 2.5, "sd15": 6.0}
+"""Of the photo of a lens out of focus, in pixels."""
+SIGMA_OLD, GRAIN = {"ldm": 1.0, "sd15": 2.0}, 0.05
+"""Blur and noise of the old photo."""
 CAMERA_NOISE = 0.02
 SMALLER = 4
+QUALITY = 10
+"""Of the JPEG."""
 
 
 class Photo(NamedTuple):
@@ -40,7 +47,8 @@ PHOTOS = {
 
 def sample(prior: str, kind: str) -> str:
     """The name of a sample photo for a prior; `kind` is "clean" or one of `SPOILT`."""
-    suffix = ".png" if prior == "ldm" or kind in ("hole", "scratched") else ".jpg"
+    lossless = kind != "coarse" if prior == "ldm" else kind in LOSSLESS
+    suffix = ".png" if lossless else ".jpg"
     return PHOTOS[prior].name + ("" if kind == "clean" else f"_{kind}") + suffix
 
 
@@ -89,7 +97,34 @@ def hole(prior: str) -> Image.Image:
 
 def scratched(prior: str) -> Image.Image:
     """Black and white scratches and black columns."""
-    photo = clean(prior)
+    return scratch(clean(prior), prior)
+
+
+def old(prior: str) -> Image.Image:
+    """A print in a drawer: soft, grainy, and scratched."""
+    from ..operators import GaussianBlur
+
+    sigma = SIGMA_OLD[prior]
+    soft = measured(prior, lambda shape: GaussianBlur(shape, sigma, 2 * round(4 * sigma) + 1), GRAIN)
+    return scratch(soft, prior)
+
+
+def defocused(prior: str) -> Image.Image:
+    """Taken by a lens that was out of focus: points are discs."""
+    from ..operators import DefocusBlur
+
+    return measured(prior, lambda shape: DefocusBlur(shape, RADIUS[prior], boundary="reflect"), CAMERA_NOISE)
+
+
+def coarse(prior: str) -> Image.Image:
+    """Saved as a JPEG of low quality."""
+    file = io.BytesIO()
+    clean(prior).save(file, "JPEG", quality=QUALITY)
+    return Image.open(file)
+
+
+def scratch(photo: Image.Image, prior: str) -> Image.Image:
+    """The photo with the scratches of a prior's sample."""
     random, draw = np.random.default_rng(1), ImageDraw.Draw(photo)
     for tone in ["black", "white"] * PHOTOS[prior].scratches:
         top, bottom = photo.height * random.uniform((0, 0.6), (0.4, 1))
@@ -101,7 +136,18 @@ def scratched(prior: str) -> Image.Image:
     return photo
 
 
-SPOILT = {"blurred": blurred, "small": small, "noisy": noisy, "hole": hole, "scratched": scratched}
+SPOILT = {
+    "blurred": blurred,
+    "small": small,
+    "noisy": noisy,
+    "hole": hole,
+    "scratched": scratched,
+    "defocused": defocused,
+    "coarse": coarse,
+    "old": old,
+}
+LOSSLESS = ("hole", "scratched", "old")
+"""Those that are no JPEG, though they are large: they have transparent pixels, or thin lines."""
 
 
 def write() -> str:
@@ -111,5 +157,6 @@ def write() -> str:
     for prior in PHOTOS:
         clean(prior).save(FOLDER / sample(prior, "clean"), **well)
         for kind, spoil in SPOILT.items():
-            spoil(prior).save(FOLDER / sample(prior, kind), **well)
+            photo = spoil(prior)
+            photo.save(FOLDER / sample(prior, kind), **({"quality": "keep"} if photo.format == "JPEG" else well))
     return f"{FOLDER}: {len(list(FOLDER.iterdir()))} photos"

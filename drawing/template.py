@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .litegraph import Catalogue, Node, Note, defaults, ui_format
-
-Columns = list[list[str | Note]]
+from .litegraph import Catalogue, Columns, Node, defaults, ui_format
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,8 @@ class Template:
         ids = self.ids()
 
         def plain(value: Any) -> Any:
+            while isinstance(value, tuple) and self.nodes[value[0]].bypassed:
+                value = next(iter(self.nodes[value[0]].inputs.values()))
             return [ids[value[0]], value[1]] if isinstance(value, tuple) else value
 
         return {
@@ -38,6 +38,7 @@ class Template:
                 "_meta": {"title": name},
             }
             for name, node in self.nodes.items()
+            if not node.bypassed
         }
 
     def ui(self, catalogue: Catalogue) -> dict[str, Any]:
@@ -46,7 +47,7 @@ class Template:
         for name in self.previewed:
             nodes[name] = Node("PreviewImage", {"images": nodes[name].inputs["images"]}, nodes[name].title)
         ids = {name: int(number) for name, number in self.ids().items()}
-        columns = [[item for item in column if isinstance(item, Note) or item in nodes] for column in self.columns]
+        columns = [[item for item in column if not isinstance(item, str) or item in nodes] for column in self.columns]
         return ui_format(self.title, nodes, ids, columns, catalogue)
 
     def ids(self) -> dict[str, str]:

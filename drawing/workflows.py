@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 
 from ..devkit import ROOT
-from . import comparisons, restoring, trials, wiring
+from . import comparisons, old_photo, restoring, trials, wiring
 from .litegraph import Catalogue, offered
 from .template import Template
 
 FOLDER = ROOT / "workflows"
-ROOMS = (restoring, wiring, trials, comparisons)
+ROOMS = (restoring, old_photo, wiring, trials, comparisons)
 
 
 def templates() -> dict[str, Template]:

@@ -18,7 +18,7 @@ def notes(problem: str, task: Task, results: Sequence[Result], masked: bool) -> 
     said = {doubts(window.measurement, window.report.residuals) for window in windows}
     if problem == COLOUR and max(colours(result) for result in results) > COLOURFUL:
         said.add("The photo has colours already; they were thrown away for new ones.")
-    if masked and not task.problem.masked:
+    if masked and not (task.problem.masked or task.problem.spoilt):
         said.add(f"The mask was not used: {problem} treats the whole photo.")
     return said - {""}
 

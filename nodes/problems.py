@@ -17,6 +17,8 @@ GAUSSIAN_REACH = 4.0
 """Standard deviations of a Gaussian blur beyond which nothing of it is left."""
 CLEAN = 0.02
 """Noise of a photo that shows none, in [-1, 1] pixel units."""
+WIDEST = 15
+"""Of an unknown blur, in pixels."""
 BLOCK = 8
 """Of JPEG, in pixels; chroma may have blocks of twice the size."""
 
@@ -39,6 +41,22 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Print:
+    """A blur, and what is unknown after it."""
+
+    blur: BlurGuess
+    scratches: partial
+
+    @property
+    def maker(self) -> partial:
+        """The operator as a function of the image shape."""
+        return partial(operators.Compose, makers=[self.blur.maker, self.scratches])
+
+    def __str__(self) -> str:
+        return str(self.blur)
+
+
+@dataclass(frozen=True)
 class Problem:
     """One entry of the list.
 
@@ -48,17 +66,19 @@ class Problem:
     help: what the strength is, for the tooltip.
     factor: how many times larger the restored photo is.
     masked: whether only what is masked is restored, and the rest stays to the bit.
+    spoilt: whether what is masked, or found to be a scratch, tells nothing, though all is restored.
     noise: whether the strength is the noise itself.
     sigma: the noise of the photo in [-1, 1] pixel units where the photo cannot tell; 0: it can.
     align: pixels of which the photo's corner must lie at a multiple.
     """
 
-    operator: Callable[[Job], partial | BlurGuess | JPEGGuess]
+    operator: Callable[[Job], partial | BlurGuess | JPEGGuess | Print]
     default: float | None
     unit: str
     help: str
     factor: int = 1
     masked: bool = False
+    spoilt: bool = False
     noise: bool = False
     sigma: float = 0.0
     align: int = 1
@@ -113,6 +133,11 @@ def unknown_blur(job: Job) -> BlurGuess:
     return job.blur(round(job.strength))
 
 
+def old_print(job: Job) -> Print:
+    """A blur, and then scratches."""
+    return Print(job.blur(WIDEST), unknown(job))
+
+
 def jpeg(job: Job) -> JPEGGuess:
     """JPEG of a quality of `strength`, or (0) of the one that the photo's pixels show. ValueError where they do not."""
     if not (job.strength == 0 or 1 <= job.strength <= 100):
@@ -156,7 +181,7 @@ PROBLEMS = {
     COLOUR: Problem(grey, 0.0, "", "without meaning"),
     "sharpen: unknown blur": Problem(
         unknown_blur,
-        15.0,
+        float(WIDEST),
         "px wide at most",
         "width of the widest blur to think of, in pixels (0: 15); fast tries Gaussian blurs, balanced those of a lens "
         "too, best also motion",
@@ -168,6 +193,14 @@ PROBLEMS = {
         "quality of the JPEG, from 1 to 100 (0: estimated from its blocks)",
         sigma=CLEAN,
         align=2 * BLOCK,
+    ),
+    "restore old photo": Problem(
+        old_print,
+        6.0,
+        "px wide at most",
+        "width of the widest scratch in pixels (0: 6), which are found as by remove scratches; the blur as by sharpen: "
+        "unknown blur",
+        spoilt=True,
     ),
 }
 """Every problem by the words a person picks."""

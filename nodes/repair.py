@@ -13,7 +13,7 @@ from torch import Tensor
 from ..operators import fit as fits
 from ..operators.blur_search import BlurGuess
 from ..operators.discrepancy import ROUNDING
-from ..operators.lines import find_lines
+from ..operators.lines import bridged, find_lines
 from ..operators.measurement import Measurement
 from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, empty_conditioning, encode_text, is_unconditional
@@ -106,7 +106,7 @@ def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed:
     """One window of a photo: measured with its own noise, sampled, and its known pixels made exact."""
     problem = task.problem
     image, unknown = fitted(photo, mask, fit)
-    job = Job(task.amount, task.angle, photo, fit.window, unknown, partial(blur_of, task, photo, seed))
+    job = Job(task.amount, task.angle, photo, fit.window, unknown, partial(blur_of, task, photo, mask, seed))
     cause = problem.operator(job)
     operator = getattr(cause, "maker", cause)
     sigma = 2 * task.strength / GREY_LEVELS if problem.noise else problem.sigma
@@ -128,8 +128,9 @@ def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed:
     return Window(fit, restored, measurement, estimated, "" if operator is cause else str(cause), report)
 
 
-def blur_of(task: Task, photo: Tensor, seed: int, largest: int) -> BlurGuess:
-    """The blur in the middle of a photo."""
+def blur_of(task: Task, photo: Tensor, mask: Tensor, seed: int, largest: int) -> BlurGuess:
+    """The blur in the middle of a photo, of which the mask marks what is unknown."""
+    photo = bridged(photo.movedim(-1, 1), mask).movedim(1, -1)
     rows, columns = (slice(max(0, (n - task.side) // 2), (n + task.side) // 2) for n in photo.shape[1:3])
     return estimated_blur(
         photo[:, rows, columns],
@@ -160,7 +161,7 @@ def measurement_with_noise(photo: Tensor, operator, sigma: float) -> tuple[Measu
 def masks_of(image: Tensor, mask: Tensor | None, task: Task, name: str) -> Tensor:
     """(B, H, W) of what is to be restored in each photo. ValueError where that is nothing, or all."""
     count, height, width = image.shape[:3]
-    if not task.problem.masked:
+    if not (task.problem.masked or task.problem.spoilt):
         return torch.zeros(count, height, width, dtype=torch.bool)
     scratches = task.problem.default is not None
     masks = photo_mask(image, mask, PAINTED, 0 if scratches else round(task.strength)).expand(count, -1, -1)
@@ -168,7 +169,7 @@ def masks_of(image: Tensor, mask: Tensor | None, task: Task, name: str) -> Tenso
     if scratches:
         cure = "raise strength to the width of the scratches, or paint them as a mask"
         masks = masks | find_lines(image.movedim(-1, 1).float().cpu(), max_width=max(1, round(task.amount)))
-    if not masks.flatten(1).any(1).all():
+    if task.problem.masked and not masks.flatten(1).any(1).all():
         raise ValueError(f"mask: {name} finds nothing to restore; {cure}.")
     if masks.flatten(1).all(1).any():
         raise ValueError("mask: it marks the whole photo, so nothing would be kept; paint only what to restore.")

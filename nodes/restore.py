@@ -66,7 +66,9 @@ class RestorePhoto(io.ComfyNode):
                     tooltip="May stay empty, or say what the photo shows; needs clip.",
                 ),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="For fill a mask, and remove scratches: painted = to restore."
+                    "mask",
+                    optional=True,
+                    tooltip="For fill a mask, remove scratches and restore old photo: painted = to restore.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Reads the prompt; better connected even without one."),
                 DRAFT_VAE,

@@ -12,6 +12,7 @@ from .masks import check_choice
 TONES = ("dark", "bright", "both")
 DENSE = 0.8  # of a square twice as wide as a line; two crossing lines fill 3/4 of it
 FULL = 0.95  # of a row or column
+ROUNDS = 200  # enough for gaps of some 15 pixels
 HALF = 1e-3  # rounding of half precision, a quarter of an 8-bit level
 
 
@@ -42,6 +43,18 @@ def find_lines(
         parts = long_parts(marked & ~wide_areas(marked, max_width), min_length)
         found |= stripes(marked, max_width) | (dilate(parts, max_width) & marked)  # crossings count as wide areas
     return dilate(found, grow)
+
+
+def bridged(image: Tensor, mask: Tensor) -> Tensor:
+    """(B, C, H, W), what a mask (B, H, W) marks filled as smoothly as can be: each pixel the mean of its neighbours."""
+    hidden = mask[:, None]
+    level = (image * ~hidden).sum((2, 3), keepdim=True) / (~hidden).sum((2, 3), keepdim=True).clamp_min(1)
+    image = torch.where(hidden, level, image)
+    for _ in range(ROUNDS):
+        rows, columns = F.pad(image, (0, 0, 1, 1), mode="replicate"), F.pad(image, (1, 1, 0, 0), mode="replicate")
+        around = (rows[..., :-2, :] + rows[..., 2:, :] + columns[..., :-2] + columns[..., 2:]) / 4
+        image = torch.where(hidden, around, image)
+    return image
 
 
 def stripes(marked: Tensor, max_width: int) -> Tensor:

@@ -46,11 +46,12 @@ def spoilt(problem: str) -> tuple[torch.Tensor, torch.Tensor]:
         "add colour": ("Greyscale", dict(red=0.299, green=0.587, blue=0.114)),
         "sharpen: unknown blur": ("GaussianBlur", dict(sigma=1.5, kernel_size=13, boundary="reflect")),
         "fix JPEG": ("JPEG", dict(quality=5, subsample=True)),
+        "restore old photo": ("GaussianBlur", dict(sigma=1.2, kernel_size=11, boundary="reflect")),
     }.get(problem, ("Denoise", {}))
     sigma = {"remove noise": 0.2, "fix JPEG": 0.0}.get(problem, 0.02)
     (A,) = call(operator, **parameters)
     bad = call("Measure", image=clean, operator=A, noise="gaussian", sigma=sigma, seed=7)[1].clone()
-    if problem == "remove scratches":
+    if problem in ("remove scratches", "restore old photo"):
         bad[:, :, 20:22] = 0
     return clean, bad
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from psld.devkit import ROOT, TASKS, trial
-from psld.drawing import litegraph, restoring, samples, wiring, workflows
+from psld.drawing import litegraph, old_photo, restoring, samples, wiring, workflows
 from psld.nodes import NODES
 
 FOLDER = ROOT / "workflows"
@@ -64,8 +64,17 @@ def api_of_ui(workflow: dict[str, Any], catalogue: dict[str, Any]) -> dict[str, 
         assert number in given["links"] and taken["link"] == number
         assert given["type"] == kind and taken["type"] in (kind, "*")
     prompt = {}
+
+    def source(number: int) -> list[Any]:
+        """Where a link comes from, behind a bypassed node: where the first of its inputs does."""
+        _, node, output, *_ = links[number]
+        if nodes[node]["mode"] == litegraph.BYPASS:
+            assert output == 0 and nodes[node]["inputs"][0]["type"] == nodes[node]["outputs"][0]["type"]
+            return source(nodes[node]["inputs"][0]["link"])
+        return [str(node), output]
+
     for node in nodes.values():
-        if node["type"] == "MarkdownNote":
+        if node["type"] == "MarkdownNote" or node["mode"] == litegraph.BYPASS:
             continue
         known, values, inputs = inputs_of(catalogue[node["type"]]), list(node["widgets_values"]), {}
         taken = {socket["name"]: socket["link"] for socket in node["inputs"]}
@@ -73,7 +82,7 @@ def api_of_ui(workflow: dict[str, Any], catalogue: dict[str, Any]) -> dict[str, 
         for key, spec in known.items():
             if key in taken:
                 if taken[key] is not None:
-                    inputs[key] = [str(links[taken[key]][1]), links[taken[key]][2]]
+                    inputs[key] = source(taken[key])
                 continue
             inputs[key] = values.pop(0)
             options = spec[1] if len(spec) > 1 else {}
@@ -183,6 +192,25 @@ def test_sharpening_in_one_node_is_as_good_as_by_its_parts(run_prompt):
 
     by_node = psnr(restoring.title("Sharpen a blurry photo", "ldm"), "restore")
     assert by_node > 30 and by_node > psnr(wiring.title("sharpen", "ldm"), "undo") - 0.2
+
+
+@pytest.mark.parametrize(
+    ("job", "found"),
+    [
+        (old_photo.NAME, "Gaussian blur, sigma 1"),
+        ("Sharpen a photo of unknown blur", "Gaussian blur, sigma 1"),
+        ("Fix a JPEG", "a JPEG of quality 10, 4:2:0"),
+    ],
+)
+def test_what_was_done_to_a_photo_is_found_and_undone(job, found, run_prompt):
+    workflow = read(f"api/{restoring.title(job, 'ldm')}.json")
+    ids = {node["_meta"]["title"]: number for number, node in workflow.items()}
+    workflow[ids["restore"]]["inputs"]["quality"] = "fast"
+    outputs = run_prompt(workflow)
+    photo, (restored, _, report) = outputs[ids["photo"]][0], outputs[ids["restore"]]
+    truth = torch.from_numpy(np.asarray(samples.clean("ldm")) / 255.0)
+    assert f"Found: {found}" in report and "Verdict: matches the photo" in report and "Note" not in report
+    assert (restored - truth).square().mean() < 0.6 * (photo - truth).square().mean()
 
 
 @pytest.mark.parametrize("kind", samples.SPOILT)
