@@ -78,6 +78,16 @@ def kept_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", help="where the rows go (default: only print the table)")
 
 
+def windows_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/windows/windows.json",
+                        help="the figures; beside it the pictures (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--width", type=int, default=2048, metavar="PX", help="default: 2048")
+    parser.add_argument("--height", type=int, default=1536, metavar="PX", help="default: 1536")
+    parser.add_argument("--method", default="Proximal gluing", metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=6, help="default: 6")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="plan as if so much were free (default: what is)")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -89,6 +99,7 @@ BENCHMARKS = {  # name -> (help, arguments)
     "memory": ("time and memory of a step or a run on Stable Diffusion 1.5", memory_arguments),
     "models": ("time and memory of a step on each family of models", models_arguments),
     "kept": ("what networks of real size keep for backward, by their shapes", kept_arguments),
+    "windows": ("seams and memory of a picture much larger than the prior's own size", windows_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 
