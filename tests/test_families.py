@@ -11,6 +11,7 @@ from psld.operators.masks import InpaintBox
 from psld.operators.measurement import Measurement
 from psld.runtime import families
 from psld.runtime.checks import check_pair
+from psld.runtime.memory import Plan
 from psld.tests.families import ALL, FAMILIES, HERE, NO_GRADIENT, load
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -57,6 +58,22 @@ def test_families(family):
     else:
         assert not torch.equal(restored(model, vae, conditioning, "PSLD", family.side), plain)
     assert torch.equal(stock(model, conditioning, torch.zeros(shape)), before)
+
+
+def test_weighing_changes_nothing_even_where_a_model_adds_in_place(monkeypatch):
+    flux = next(family for family in HERE if family.name == "FLUX.1 dev")
+    certain, weighed = Plan.of.__func__, []
+
+    def doubting(cls, *arguments):
+        plan = certain(cls, *arguments)
+        plan.doubtful, plan.weighed = True, (keys := set())
+        weighed.append(keys)
+        return plan
+
+    surely = restored(*load(flux), "PSLD")
+    monkeypatch.setattr(Plan, "of", classmethod(doubting))
+    assert torch.equal(restored(*load(flux), "PSLD"), surely)
+    assert len(weighed[0]) == 3  # the model, the decoder and the encoder
 
 
 def test_only_families_of_newer_versions_are_missing():
