@@ -12,7 +12,7 @@ from psld.nodes.masks import painted
 from psld.operators import Compose, InpaintMask, Stack, SuperResolution
 from psld.operators.measurement import Measurement
 from psld.tests.prompts import Failed, call, node
-from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture
+from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture, saved_pictures
 
 HOLE = torch.zeros(24, 32, dtype=torch.bool)
 HOLE[4:9, 20:30] = True
@@ -151,22 +151,47 @@ def test_a_batch_with_a_mask_each_equals_its_single_runs(around):
 
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD", "Proximal gluing"])
 def test_scratched_photos_of_one_size_are_repaired_in_one_run(run_prompt, comfy_base, method):
-    """Two photos with other scratches each: Find Lines gives two masks, and every other pixel comes out as it was."""
-    photos = [noisy_photo(64, 64, seed).clip(40, 220) for seed in (0, 1)]
+    """Four photos with other scratches each: Find Lines gives four masks, and every other pixel is saved as it was."""
+    photos = [noisy_photo(64, 64, seed).clip(40, 220) for seed in range(4)]
     for i, photo in enumerate(photos):
-        photo[4:60, 12 + 30 * i : 14 + 30 * i] = 0
+        photo[4:60, 6 + 15 * i : 8 + 15 * i] = 0
         Image.fromarray(photo).save(comfy_base / "input" / f"scratched{i}.png")
     prompt = repair("scratched0.png", "pad", ["sampler", 1], gamma=-1.0, omega=-1.0, candidates=2)
     prompt["sampler"]["inputs"]["method"] = method
-    prompt["other"] = node("LoadImage", image="scratched1.png")
-    prompt["first"], prompt["photo"] = prompt["photo"], node("ImageBatch", image1=["first", 0], image2=["other", 0])
+    prompt |= {f"photo{i}": node("LoadImage", image=f"scratched{i}.png") for i in range(4)}
+    prompt |= {f"two{i}": node("ImageBatch", image1=[f"photo{i}", 0], image2=[f"photo{i + 1}", 0]) for i in (0, 2)}
+    prompt["photo"] = node("ImageBatch", image1=["two0", 0], image2=["two2", 0])
     lines = dict(tone="both", threshold=0.08, max_width=3, min_length=15, grow=0)
     prompt["lines"] = node("PSLD_FindLines", image=["photo", 0], **lines)
     prompt["fit"]["inputs"]["mask"] = ["lines", 0]
     outputs = run_prompt(prompt)
     mask, restored, loaded = outputs["lines"][0] > 0, outputs["undo"][0], outputs["photo"][0]
-    assert mask.sum((1, 2)).tolist() == [112, 112] and not torch.equal(mask[0], mask[1])
+    assert mask.sum((1, 2)).tolist() == [112] * 4 and not torch.equal(mask[0], mask[1])
     assert torch.equal(restored[~mask], loaded[~mask]) and (restored[mask] > 0.05).float().mean() > 0.6
+    for saved, photo, scratch in zip(saved_pictures(comfy_base, "repaired_pad", 4), photos, mask.numpy(), strict=True):
+        assert (saved[~scratch] == photo[~scratch]).all()
+
+
+def test_a_list_of_scratched_photos_of_other_sizes_is_repaired_in_one_run(run_prompt, comfy_base):
+    """Each comes out at its size, and what is no scratch is saved as it was, to the bit."""
+    sizes = ((64, 64), (90, 70), (41, 53))
+    folder = comfy_base / "input" / "album"
+    folder.mkdir(exist_ok=True)
+    photos = [noisy_photo(*size).clip(40, 220) for size in sizes]
+    for i, photo in enumerate(photos):
+        photo[2:-2, 10 + 8 * i : 12 + 8 * i] = 0
+        Image.fromarray(photo).save(folder / f"{i}.png")
+    prompt = repair("", "pad", ["sampler", 1], candidates=1)
+    prompt["sampler"]["inputs"]["method"] = "Proximal gluing"
+    prompt["photo"] = node("LoadImageDataSetFromFolder", folder="album")
+    lines = dict(tone="both", threshold=0.08, max_width=3, min_length=15, grow=0)
+    prompt["lines"] = node("PSLD_FindLines", image=["photo", 0], **lines)
+    prompt["fit"]["inputs"]["mask"] = ["lines", 0]
+    run_prompt(prompt)
+    saved = {picture.shape: picture for picture in saved_pictures(comfy_base, "repaired_pad", 3)}
+    for photo in photos:
+        scratch, repaired = (photo == 0).all(-1), saved[photo.shape]
+        assert (repaired[~scratch] == photo[~scratch]).all() and (repaired[scratch] > 10).mean() > 0.6
 
 
 def test_holes_far_apart_are_restored_one_window_each_and_stitched(run_prompt, comfy_base):
@@ -262,8 +287,8 @@ def test_six_repairs_of_one_photo_leave_the_rest_as_it_was(run_prompt, comfy_bas
     for i in range(6):
         box = (5 + 10 * i, 10, 11 + 10 * i, 30)
         known &= save_with_hole(comfy_base / "input" / "again.png", photo, box)
-        prompt = repair("again.png", "pad", ["pinv", 0])
-        del prompt["sampler"]
+        prompt = repair("again.png", "pad", ["sampler", 1], candidates=1)
+        prompt["sampler"]["inputs"]["method"] = "Proximal gluing"
         run_prompt(prompt)
         photo = saved_picture(comfy_base, "repaired_pad").copy()
     assert (photo[known] == noisy_photo(70, 60)[known]).all() and (~known).sum() == 6 * 6 * 20
