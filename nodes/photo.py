@@ -152,11 +152,15 @@ class FindLines(io.ComfyNode):
             node_id="PSLD_FindLines",
             display_name="Find Scratches",
             category=f"{CATEGORY}/photo",
-            description="A mask of the near-black or near-white scratches and stripes of a photo, for Inpaint Mask.",
+            description="A mask of the scratches, stripes or dust of a photo, for Inpaint Mask.",
             inputs=[
                 io.Image.Input("image"),
                 io.Combo.Input(
-                    "tone", options=list(TONES), default="both", tooltip="Which lines: near-black, near-white, or both."
+                    "tone",
+                    options=list(TONES),
+                    default="both",
+                    tooltip="Which lines: near-black, near-white, or both. any: also lines of one colour, whatever it "
+                    "is. dust: small spots in place of lines.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -164,14 +168,15 @@ class FindLines(io.ComfyNode):
                     min=0.0,
                     max=0.5,
                     step=0.01,
-                    tooltip="How far from black or white a line may be; 0 to 1 is black to white.",
+                    tooltip="How far from black or white a line may be; 0 to 1 is black to white. any, dust: also how "
+                    "much lines or spots have to stand out.",
                 ),
                 io.Int.Input(
                     "max_width",
                     default=6,
                     min=1,
                     max=256,
-                    tooltip="In pixels. Areas more than twice as wide are part of the picture.",
+                    tooltip="In pixels, of lines or spots. Areas more than twice as wide are part of the picture.",
                 ),
                 io.Int.Input("min_length", default=20, min=1, max=16384, tooltip="In pixels; shorter specks stay."),
                 io.Int.Input(

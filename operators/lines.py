@@ -1,4 +1,4 @@
-"""Finds the scratches and dead lines of a photo: near-black or near-white, thin, and long."""
+"""Finds the scratches and dead lines of a photo, near-black, near-white or of any tone, thin and long; and its dust."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .masks import check_choice
+from .ridges import find_ridges, find_specks
 
-TONES = ("dark", "bright", "both")
+ANY, DUST = "any", "dust"
+TONES = ("dark", "bright", "both", ANY, DUST)
 DENSE = 0.8  # of a square twice as wide as a line; two crossing lines fill 3/4 of it
 FULL = 0.95  # of a row or column
 ROUNDS = 200  # enough for gaps of some 15 pixels
@@ -26,7 +28,9 @@ def find_lines(
 ) -> Tensor:
     """Mask (B, H, W) of the lines in (B, C, H, W) images in [0, 1]; True = line.
 
-    tone: "dark" (all channels at most `threshold`), "bright" (all at least 1 - threshold) or "both".
+    tone: "dark" (all channels at most `threshold`), "bright" (all at least 1 - threshold), "both", "any" (these, and
+        lines of one colour that differ by `threshold` from both their sides), or "dust": no lines, but small spots that
+        differ so from all around them.
     max_width: the lines' width in pixels. Areas more than twice as wide are never lines; in between it depends on
         their direction.
     min_length: pixels along the longer side of a line's bounding box; shorter specks are left out.
@@ -35,10 +39,12 @@ def find_lines(
     A row or column that is marked over nearly its whole length is a line throughout, also across dark or bright areas.
     """
     check_choice("tone", tone, TONES)
+    if tone == DUST:
+        return dilate(find_specks(image, threshold, max_width), grow)
     dark = image.amax(1) <= threshold + HALF
     bright = image.amin(1) >= 1 - threshold - HALF
-    chosen = {"dark": [dark], "bright": [bright], "both": [dark, bright]}[tone]
-    found = torch.zeros_like(dark)
+    chosen = {"dark": [dark], "bright": [bright]}.get(tone, [dark, bright])
+    found = find_ridges(image, threshold, max_width, min_length) if tone == ANY else torch.zeros_like(dark)
     for marked in chosen:
         parts = long_parts(marked & ~wide_areas(marked, max_width), min_length)
         found |= stripes(marked, max_width) | (dilate(parts, max_width) & marked)  # crossings count as wide areas

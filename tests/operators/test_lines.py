@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from psld import operators as ops
 from psld.devkit import ROOT
-from psld.operators.lines import find_lines
+from psld.operators.lines import dilate, find_lines
 
 
 def photo(size: int = 256) -> torch.Tensor:
@@ -93,11 +93,68 @@ def test_width_length_tone_and_threshold_limit_what_counts():
     assert count("dark", grow=2).sum() == 6 * 49
 
 
+FACES = sorted((ROOT / "workflows" / "samples").glob("face*.png"))
+TONES = ((0.42, 0.42, 0.42), (0.8, 0.3, 0.2), (0.3, 0.3, 0.8))
+
+
+def damaged(damage) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Nine faces with (image shape, number) -> damage (H, W) of some tone: photo, damage, and where it shows."""
+    cases = []
+    for i, file in enumerate(FACES):
+        clean = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None] / 255
+        truth, colour = damage(clean.shape[1:], i), torch.tensor(TONES[i % 3]).view(1, 3, 1, 1)
+        spoilt = torch.where(truth, colour, clean) + 0.01 * torch.randn(clean.shape)
+        cases.append((spoilt.clamp(0, 1), truth, truth & ((colour - clean).abs().amax(1)[0] > 0.12)))
+    return cases
+
+
+def scores(cases: list, **settings) -> tuple[float, float]:
+    """Mean precision and recall over photos; a pixel beside the damage is not wrong."""
+    found = [(find_lines(photo, grow=0, **settings)[0], truth, seen) for photo, truth, seen in cases]
+    precision = [float((f & dilate(t[None], 1)[0]).sum() / f.sum().clamp_min(1)) for f, t, _ in found]
+    return float(np.mean(precision)), float(np.mean([float((f & s).sum() / s.sum()) for f, _, s in found]))
+
+
+def test_scratches_of_any_tone_are_found_on_real_photos():
+    """Two thirds of them, and two thirds of what is found are theirs; black and white are looked for as before."""
+    cases = damaged(lambda s, i: ops.InpaintScratches(s, count=4, width=2.0, seed=i).mask.value[0] < 0.5)
+    assert scores(cases, tone="both", max_width=3)[1] < 0.01
+    precision, recall = scores(cases, tone="any", max_width=3)
+    assert precision > 0.6 and recall > 0.55
+    black = [(torch.where(truth, 0.0, photo), truth, truth) for photo, truth, _ in cases]
+    assert scores(black, tone="any", max_width=3)[1] >= scores(black, tone="both", max_width=3)[1] > 0.8
+
+
+def specks(shape, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(*map(torch.arange, shape[1:]), indexing="ij")
+    discs = [(*(torch.rand(2, generator=generator) * shape[1]).tolist(), 0.8 + 0.1 * i) for i in range(15)]
+    return torch.stack([(y - row) ** 2 + (x - column) ** 2 <= r * r for row, column, r in discs]).any(0)
+
+
+def test_dust_is_found_on_real_photos():
+    precision, recall = scores(damaged(specks), tone="dust", max_width=5, threshold=0.12)
+    assert precision > 0.25 and recall > 0.6
+
+
+def test_a_scratch_across_a_smooth_photo_is_found_and_an_edge_is_not():
+    image = torch.linspace(0.2, 0.8, 90).expand(1, 3, 90, 90).clone()
+    image[..., 60:, :] = 0.3  # an edge
+    image[:, 0, range(5, 50), range(10, 55)] = 0.9
+    found = find_lines(image, "any", max_width=2, grow=0)[0]
+    assert found[range(9, 46), range(14, 51)].all() and found.sum() < 100
+    assert not find_lines(image, "dust", max_width=2, grow=0)[0, :4].any()
+
+
 def test_a_batch_equals_its_single_runs_and_small_images_pass():
     spoilt = torch.stack([torch.where(SPOILT[name]((3, 256, 256)).mask.value < 0.5, 0.0, photo()[0])
                           for name in ("thin scratches", "slanted lines")])  # fmt: skip
     together = find_lines(spoilt)
     assert torch.equal(together, torch.cat([find_lines(one[None]) for one in spoilt]))
+    for tone in ("any", "dust"):
+        singles = [find_lines(one[None], tone) for one in spoilt]
+        assert torch.equal(find_lines(spoilt, tone), torch.cat(singles))
+        assert find_lines(torch.zeros(1, 3, 2, 3), tone).shape == (1, 2, 3)
     assert find_lines(torch.zeros(1, 3, 2, 3)).shape == (1, 2, 3)
 
 
