@@ -36,7 +36,7 @@ class Compare(io.ComfyNode):
             "differ; and how the residual fell from noise level to noise level.",
             inputs=[
                 io.Image.Input("image", tooltip="The restored image, of the size that was measured."),
-                MeasurementIO.Input("measurement"),
+                MeasurementIO.Input("measurement", tooltip="What it was restored from."),
                 ReportIO.Input("report", tooltip="Of the PSLD KSampler that restored it."),
             ],
             outputs=[

@@ -49,8 +49,15 @@ class ViewMeasurement(io.ComfyNode):
             category=f"{CATEGORY}/measurement",
             description="What the measurement says without a prior: its pseudo-inverse A^+ y or its adjoint A^T y.",
             inputs=[
-                MeasurementIO.Input("measurement"),
-                io.Combo.Input("view", options=list(VIEWS), default="pseudo-inverse"),
+                MeasurementIO.Input(
+                    "measurement", tooltip="From Measure, Measurement from Image or Load JPEG Measurement."
+                ),
+                io.Combo.Input(
+                    "view",
+                    options=list(VIEWS),
+                    default="pseudo-inverse",
+                    tooltip="pseudo-inverse: the smallest image that explains the measurement, A^+ y. adjoint: A^T y.",
+                ),
                 RCOND,
             ],
             outputs=[io.Image.Output(display_name="picture")],
@@ -76,8 +83,13 @@ class ApplyOperator(io.ComfyNode):
             "A^+ y go back from a degraded one.",
             inputs=[
                 io.Image.Input("image", tooltip="The image x for forward, a degraded picture y for the other two."),
-                Operator.Input("operator"),
-                io.Combo.Input("call", options=list(CALLS), default="forward"),
+                Operator.Input("operator", tooltip="From any operator node."),
+                io.Combo.Input(
+                    "call",
+                    options=list(CALLS),
+                    default="forward",
+                    tooltip="forward: A x. adjoint: A^T y. pseudo-inverse: A^+ y, the smallest image that explains y.",
+                ),
                 RCOND,
             ],
             outputs=[io.Image.Output(display_name="picture")],
@@ -108,7 +120,7 @@ class DataConsistency(io.ComfyNode):
             "Known pixels of an inpainted photo come out exactly as they were.",
             inputs=[
                 io.Image.Input("image", lazy=True, tooltip="The restored image, by this pack or any other node."),
-                MeasurementIO.Input("measurement"),
+                MeasurementIO.Input("measurement", tooltip="The one to agree with."),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),

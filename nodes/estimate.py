@@ -41,7 +41,7 @@ class EstimateBlur(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The blurred photo; one, of a size that the model takes (Fit to Model)."
                 ),
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model that will restore the photo."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Combo.Input(
                     "kind",
@@ -72,7 +72,14 @@ class EstimateBlur(io.ComfyNode):
                     max=100,
                     tooltip="Of the model, for each blur that is tried (about 15; motion: about 60).",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the noise, the same for all blurs.",
+                ),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
             ],
             outputs=[

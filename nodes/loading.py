@@ -83,7 +83,7 @@ class EmptyLatent(io.ComfyNode):
             description="An empty latent of the VAE's own channels and compression; the stock node assumes 8 pixels "
             "a latent, which halves the picture of an f4 model.",
             inputs=[
-                io.Vae.Input("vae"),
+                io.Vae.Input("vae", tooltip="The VAE that will decode the latent."),
                 io.Int.Input("width", **size, tooltip="Width of the picture in pixels."),
                 io.Int.Input("height", **size, tooltip="Height of the picture in pixels."),
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="Number of pictures."),

@@ -48,9 +48,14 @@ class Measure(io.ComfyNode):
             description="Degrades a clean photo: y = A(x) + noise. For a photo that is already degraded, "
             "use Measurement from Image.",
             inputs=[
-                io.Image.Input("image"),
-                Operator.Input("operator"),
-                io.Combo.Input("noise", options=list(NOISES), default="gaussian"),
+                io.Image.Input("image", tooltip="The clean photo."),
+                Operator.Input("operator", tooltip="How it is degraded: from any operator node."),
+                io.Combo.Input(
+                    "noise",
+                    options=list(NOISES),
+                    default="gaussian",
+                    tooltip="What is added to the measured values. The sampler takes it for Gaussian of that sigma.",
+                ),
                 io.Float.Input(
                     "sigma",
                     default=0.05,
@@ -96,7 +101,7 @@ class MeasurementFromImage(io.ComfyNode):
             description="A photo that is already degraded, with the operator that is believed to have done it.",
             inputs=[
                 io.Image.Input("image", tooltip="The degraded photo, at its own size."),
-                Operator.Input("operator"),
+                Operator.Input("operator", tooltip="What is believed to have degraded it: from any operator node."),
                 io.Float.Input(
                     "sigma",
                     default=0.02,

@@ -28,7 +28,7 @@ class FitToModel(io.ComfyNode):
             category=f"{CATEGORY}/photo",
             description="Gives a photo of any size one that the model takes; Undo Fit gives it back its own.",
             inputs=[
-                io.Image.Input("image"),
+                io.Image.Input("image", tooltip="The photo, of any size."),
                 io.Vae.Input("vae", tooltip="The VAE that will restore the photo: it says which sizes it takes."),
                 io.Combo.Input(
                     "method",
@@ -104,7 +104,7 @@ class UndoFit(io.ComfyNode):
                 io.Image.Input(
                     "photo", tooltip="The photo as it went into Fit to Model. Its transparency, if any, is kept."
                 ),
-                FitIO.Input("fit"),
+                FitIO.Input("fit", tooltip="From Fit to Model."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -154,7 +154,7 @@ class FindLines(io.ComfyNode):
             category=f"{CATEGORY}/photo",
             description="A mask of the scratches, stripes or dust of a photo, for Inpaint Mask.",
             inputs=[
-                io.Image.Input("image"),
+                io.Image.Input("image", tooltip="The photo, or several."),
                 io.Combo.Input(
                     "tone",
                     options=list(TONES),

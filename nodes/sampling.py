@@ -102,7 +102,9 @@ class PSLDSampler(io.ComfyNode):
             "Wire an empty latent of the size of the restored image there.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                MeasurementIO.Input("measurement"),
+                MeasurementIO.Input(
+                    "measurement", tooltip="From Measure, Measurement from Image or Load JPEG Measurement."
+                ),
                 METHOD,
                 GAMMA,
                 OMEGA,
@@ -133,10 +135,19 @@ class PSLDKSampler(io.ComfyNode):
             category=f"{CATEGORY}/sampling",
             description="Restores the image behind a measurement with a diffusion model and its VAE.",
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="From Load Checkpoint, or Load Latent Diffusion (LDM)."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                MeasurementIO.Input("measurement"),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True),
+                MeasurementIO.Input(
+                    "measurement", tooltip="From Measure, Measurement from Image or Load JPEG Measurement."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Other seeds give other plausible photos. Image i of a batch uses seed + i.",
+                ),
                 io.Int.Input(
                     "steps",
                     default=20,

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from psld.devkit import ROOT, TASKS, trial
 from psld.drawing import litegraph, old_photo, restoring, samples, wiring, workflows
-from psld.nodes import NODES
 
 FOLDER = ROOT / "workflows"
 TEMPLATES = workflows.templates()
@@ -227,11 +226,3 @@ def picture(base: Path, output: dict[str, Any]) -> np.ndarray:
     """The picture that a SaveImage node wrote, HWC."""
     (saved,) = output["images"]
     return np.asarray(Image.open(base / "output" / saved["subfolder"] / saved["filename"]))
-
-
-@pytest.mark.parametrize("node", NODES, ids=lambda node: node.GET_SCHEMA().node_id)
-def test_every_node_has_a_help_page_that_names_every_input(node):
-    schema = node.GET_SCHEMA()
-    text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text()
-    assert text.startswith(f"# {schema.display_name}\n")
-    assert [i.id for i in schema.inputs if f"**{i.id}**" not in text] == []

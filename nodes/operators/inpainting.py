@@ -43,8 +43,8 @@ class InpaintBoxNode(OperatorNode):
     @classmethod
     def inputs(cls) -> list[io.Input]:
         return [
-            io.Int.Input("width", default=256, min=1, max=16384),
-            io.Int.Input("height", default=256, min=1, max=16384),
+            io.Int.Input("width", default=256, min=1, max=16384, tooltip="Of the box, in pixels."),
+            io.Int.Input("height", default=256, min=1, max=16384, tooltip="Of the box, in pixels."),
             io.Int.Input("left", default=-1, min=-1, max=16384, tooltip="-1: drawn by the seed."),
             io.Int.Input("top", default=-1, min=-1, max=16384, tooltip="-1: drawn by the seed."),
             io.Int.Input(
@@ -153,7 +153,7 @@ class InpaintScratchesNode(OperatorNode):
     @classmethod
     def inputs(cls) -> list[io.Input]:
         return [
-            io.Int.Input("count", default=8, min=1, max=1000),
+            io.Int.Input("count", default=8, min=1, max=1000, tooltip="How many scratches."),
             io.Float.Input("width", default=2.0, min=0.1, max=256.0, step=0.1, tooltip="In pixels."),
             seed_input("The scratches."),
         ]

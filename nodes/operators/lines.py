@@ -56,7 +56,12 @@ class DestripeNode(OperatorNode):
     def inputs(cls) -> list[io.Input]:
         return [
             axis_input("columns"),
-            io.Combo.Input("pattern", options=["regular", "random"], default="regular"),
+            io.Combo.Input(
+                "pattern",
+                options=["regular", "random"],
+                default="regular",
+                tooltip="regular: stripes in even spacing. random: as many as drop says, where the seed puts them.",
+            ),
             io.Int.Input("width", default=2, min=1, max=1024, tooltip="Of a stripe, in pixels."),
             io.Int.Input(
                 "spacing",
