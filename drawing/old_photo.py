@@ -13,8 +13,8 @@ from .template import Template
 NAME = "Restore an old photo"
 JOB = Job("old", "restore old photo", "", masked=True)
 COLOUR = Job("old", "add colour", "")
-ABOVE = 80
-"""Room for the wires that pass over the first node, in pixels."""
+ABOVE, BELOW_BAR = 110, 40
+"""Room for the wires that pass over the first node, and for the frontend's own bar, in pixels."""
 TEXT = """Choose a photo and press **Run**. Scratches are found, or painted in the mask editor; noise and blur are \
 estimated; and all is undone at once.
 
@@ -37,5 +37,5 @@ def templates() -> Iterator[Template]:
             "report": Node("PreviewAny", {"source": ("restore", 2)}, "what was done", width=360),
         }
         note = Note(TEXT.format(advice=advice(prior)), height=360)
-        columns = [[note], ["prior", "photo"], [ABOVE, "restore"], ["colour", "save restored", "report"]]
+        columns = [[note], ["prior", "photo"], [ABOVE, "restore"], [BELOW_BAR, "colour", "save restored", "report"]]
         yield Template(title(NAME, prior), nodes, columns)

@@ -57,6 +57,19 @@ JOBS = {
         "**strength** 0 finds the quality in the photo's 8 x 8 blocks: take the file as it was saved, neither cropped "
         "nor scaled.",
     ),
+    "Upscale a photo to twice its size": Job(
+        "half", "enlarge x2", "If the photo is not sharp in its own pixels either, raise **strength** a little."
+    ),
+    "Repair a damaged photo": Job(
+        "torn",
+        "fill a mask",
+        "Right-click the photo, *Open in MaskEditor*, and paint over tears and stains. Every other pixel stays as it "
+        "is.",
+        masked=True,
+    ),
+    "Colorize a black-and-white photo": Job(
+        "grey", "add colour", "Which colours a photo had it does not say: other **seeds** give others."
+    ),
 }
 TEXT = """Choose a photo and press **Run**. {note}
 

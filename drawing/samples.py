@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +75,11 @@ def blurred(prior: str) -> Image.Image:
     return measured(prior, lambda shape: GaussianBlur(shape, sigma, 2 * round(4 * sigma) + 1), CAMERA_NOISE)
 
 
-def small(prior: str) -> Image.Image:
+def small(prior: str, factor: int = SMALLER) -> Image.Image:
     """A quarter of the size."""
     from ..operators import SuperResolution
 
-    return measured(prior, lambda shape: SuperResolution(shape, float(SMALLER)), CAMERA_NOISE)
+    return measured(prior, lambda shape: SuperResolution(shape, float(factor)), CAMERA_NOISE)
 
 
 def noisy(prior: str) -> Image.Image:
@@ -93,6 +94,20 @@ def hole(prior: str) -> Image.Image:
     photo = clean(prior).convert("RGBA")
     ImageDraw.Draw(photo).ellipse(PHOTOS[prior].hole, fill=(0, 0, 0, 0))
     return photo
+
+
+def torn(prior: str) -> Image.Image:
+    """RGBA, a corner torn off."""
+    photo = clean(prior).convert("RGBA")
+    across, down = (np.array([0.45, 0.38, 0.33, 0.24, 0.2, 0.09, 0.0]) * n for n in photo.size)
+    edge = list(zip(across, down[::-1], strict=True))
+    ImageDraw.Draw(photo).polygon([(0, 0), *edge], fill=(0, 0, 0, 0))
+    return photo
+
+
+def grey(prior: str) -> Image.Image:
+    """Black and white."""
+    return clean(prior).convert("L").convert("RGB")
 
 
 def scratched(prior: str) -> Image.Image:
@@ -145,8 +160,11 @@ SPOILT = {
     "defocused": defocused,
     "coarse": coarse,
     "old": old,
+    "half": partial(small, factor=2),
+    "torn": torn,
+    "grey": grey,
 }
-LOSSLESS = ("hole", "scratched", "old")
+LOSSLESS = ("hole", "torn", "scratched", "old")
 """Those that are no JPEG, though they are large: they have transparent pixels, or thin lines."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import io
 import json
 import urllib.parse
@@ -18,13 +17,31 @@ from PIL import Image
 from psld.devkit.client import Client
 from psld.devkit.environment import chromium
 from psld.devkit.server import PACK, Server, comfyui_server
-from psld.drawing import restoring, workflows
+from psld.drawing import old_photo, restoring, workflows
 from psld.drawing.priors import PRIORS
+from psld.drawing.samples import sample
+from psld.tests.prompts import node as api_node
 
 pytestmark = pytest.mark.timeout(600)
 QUIET = ["gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage"]
 JOBS = ("Sharpen a blurry photo", "Enlarge a small photo", "Erase something")
 STEPS = "fast"
+STROKE = 0.7
+"""How far down the photo a stroke is painted."""
+SCREENS, LEGIBLE = ((1366, 700), (1600, 900)), 0.6
+"""Widths and heights in pixels, and the scale of the canvas at which text can be read."""
+FOUND = {
+    "restore": ("Restore Photo", old_photo.NAME),
+    "repair": ("Destripe (Repair Dead Lines)", "Repair a damaged photo"),
+    "photo": ("Restore Photo", "Sharpen a blurry photo"),
+    "erase": ("Inpaint Mask (Erase, Fill)", "Erase something"),
+    "remove": ("Denoise (Remove Noise)", "Remove scratches"),
+    "upscale": ("Upscale, Enlarge (Super-Resolution)", "Upscale a photo to twice its size"),
+    "enlarge": ("Upscale, Enlarge (Super-Resolution)", "Enlarge a small photo"),
+    "sharpen": ("Deblur, Sharpen: Out of Focus", "Sharpen a blurry photo"),
+    "colorize": ("Colorize (Greyscale)", "Colorize a black-and-white photo"),
+}
+"""The node and the template that a word finds, by what ComfyUI 0.3.75 searches: names alone."""
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +75,31 @@ def page(server: Server) -> Iterator[Any]:
         browser.close()
 
 
-def browse(page: Any, title: str) -> None:
-    """Opens a template by Browse Templates."""
+def gallery(page: Any, words: str) -> None:
+    """Searches Browse Templates."""
     page.evaluate("() => void window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text(PACK, exact=True).first.click()
-    page.get_by_placeholder("Search...").first.fill(title)
+    page.get_by_placeholder("Search...").first.fill(words)
+
+
+def browse(page: Any, title: str) -> None:
+    """Opens a template by Browse Templates."""
+    gallery(page, title)
     page.get_by_text(title, exact=True).first.click()
     page.wait_for_function("() => window.app.graph._nodes.some(node => node.type === 'PSLD_RestorePhoto')")
+
+
+def load(page: Any, workflow: dict[str, Any]) -> None:
+    """Opens a workflow. The page keeps its promise, which an idle browser would clear away."""
+    page.evaluate(
+        """workflow => {
+        window.loaded = false
+        window.loading = window.app.loadGraphData(workflow).then(() => window.loaded = true)
+    }""",
+        workflow,
+    )
+    page.wait_for_function("() => window.loaded")
+    page.wait_for_timeout(100)
 
 
 def missing(page: Any) -> str:
@@ -105,19 +140,64 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def by_api(server: Server, sent: dict[str, Any]) -> bytes:
-    """The saved picture of the same prompt over the API, after one of another seed: nothing is taken from a cache."""
-    other = copy.deepcopy(sent)
-    (restore,) = (number for number, node in sent.items() if node["class_type"] == "PSLD_RestorePhoto")
+    """The saved picture of the same prompt over the API, after another prompt: nothing is taken from a cache."""
     (save,) = (number for number, node in sent.items() if node["class_type"] == "SaveImage")
-    other[restore]["inputs"]["seed"] += 1
+    (restore,) = (number for number, node in sent.items() if node["class_type"] == "PSLD_RestorePhoto")
+    other = {"1": api_node("LoadImage", image=sample("ldm", "clean")), "2": api_node("PreviewImage", images=["1", 0])}
 
     async def both() -> bytes:
+        ran = set()
         async with Client(server.address) as client:
             await client.run(other)
-            return await client.image((await client.run(sent)).outputs[save])
+            result = await client.run(sent, lambda event: ran.add(event.node))
+            assert restore in ran
+            return await client.image(result.outputs[save])
 
     with ThreadPoolExecutor() as threads:  # playwright has an event loop in this one
         return threads.submit(asyncio.run, both()).result()
+
+
+def paint(page: Any) -> None:
+    """A stroke in the mask editor, from left to right over the lower half of the photo, and Save."""
+    page.evaluate("""() => {
+        window.app.canvas.selectNode(window.app.graph._nodes.find(node => node.type === 'LoadImage'))
+        void window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
+    }""")
+    save = page.get_by_role("button", name="Save", exact=True).locator("visible=true").last
+    save.wait_for()
+    page.wait_for_timeout(1000)  # the photo is laid out when the dialog has its size
+    box = page.locator("canvas.absolute.top-0:visible").last.bounding_box()
+    y = box["y"] + STROKE * box["height"]
+    page.mouse.move(box["x"] + 0.2 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=8)
+    page.mouse.up()
+    save.click()
+    page.wait_for_function("""() => window.app.graph._nodes.find(node => node.type === 'LoadImage')
+        .widgets[0].value.includes('clipspace')""")
+
+
+def loaded(page: Any, sent: dict[str, Any]) -> np.ndarray:
+    """The photo of Load Image with what is painted, RGBA."""
+    (name,) = (node["inputs"]["image"] for node in sent.values() if node["class_type"] == "LoadImage")
+    folder, _, file = name.removesuffix(" [input]").rpartition("/")
+    content = saved(page, {"filename": file, "subfolder": folder, "type": "input"})
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+
+
+def drop(page: Any, picture: bytes) -> None:
+    """Drags a file onto the canvas."""
+    page.evaluate(
+        """async bytes => {
+        const file = new File([new Uint8Array(bytes)], 'restored.png', {type: 'image/png'})
+        const dropped = new DataTransfer()
+        dropped.items.add(file)
+        document.querySelector('#graph-canvas').dispatchEvent(
+            new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: dropped, clientX: 600, clientY: 400}))
+    }""",
+        list(picture),
+    )
+    page.wait_for_function("() => window.app.graph._nodes.some(node => node.type === 'PSLD_RestorePhoto')")
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -128,6 +208,8 @@ def test_from_the_list_of_templates_to_the_picture_and_back(job: str, page: Any,
         const node = window.app.graph._nodes.find(node => node.type === 'PSLD_RestorePhoto')
         node.widgets.find(widget => widget.name === 'quality').value = '{STEPS}'
     }}""")
+    if painted := job == "Erase something":
+        paint(page)
     sent = prompt(page)
     seen = run(page)
     assert seen["error"] is None and seen["previews"] > 0 and seen["steps"] > 3
@@ -136,26 +218,45 @@ def test_from_the_list_of_templates_to_the_picture_and_back(job: str, page: Any,
     assert {number: node["inputs"] for number, node in stored.items()} == {
         number: node["inputs"] for number, node in sent.items()
     }
-    assert pixels(picture).std() > 5
-    if job == JOBS[0]:
-        assert np.array_equal(pixels(picture), pixels(by_api(server, sent)))
+    restored = pixels(picture)
+    assert restored.std() > 5 and np.array_equal(restored, pixels(by_api(server, sent)))
+    if painted:
+        *colours, alpha = np.moveaxis(loaded(page, sent), -1, 0)
+        known, side = alpha == 255, len(alpha)
+        assert 0.3 < known.mean() < 0.9 and not known[round(STROKE * side), side // 4 : side * 3 // 4].any()
+        assert np.array_equal(restored[known], np.stack(colours, -1)[known])
     page.evaluate("() => window.app.graph.clear()")
-    page.evaluate("""async bytes => {
-        const file = new File([new Uint8Array(bytes)], 'restored.png', {type: 'image/png'})
-        const dropped = new DataTransfer()
-        dropped.items.add(file)
-        document.querySelector('#graph-canvas').dispatchEvent(
-            new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: dropped, clientX: 600, clientY: 400}))
-    }""", list(picture))
-    page.wait_for_function("() => window.app.graph._nodes.some(node => node.type === 'PSLD_RestorePhoto')")
+    drop(page, picture)
     assert prompt(page) == sent
+
+
+@pytest.mark.parametrize("word", FOUND)
+def test_what_people_type_finds_a_node_and_a_template(word: str, page: Any) -> None:
+    name, title = FOUND[word]
+    page.evaluate("() => void window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    page.get_by_placeholder("Search Nodes...").fill(word)
+    page.get_by_role("option").filter(has_text=name).first.wait_for()
+    page.keyboard.press("Escape")
+    gallery(page, word)
+    for prior in PRIORS:
+        page.get_by_text(restoring.title(title, prior), exact=True).first.wait_for(state="attached")
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+@pytest.mark.parametrize("job", ("Erase something", old_photo.NAME))
+def test_text_is_legible_when_a_template_opens(job: str, width: int, height: int, page: Any) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    workflow = json.loads((workflows.FOLDER / f"{restoring.title(job, 'sd15')}.json").read_text())
+    load(page, workflow)
+    assert page.evaluate("() => window.app.canvas.ds.scale") >= LEGIBLE
+    page.set_viewport_size(dict(zip(("width", "height"), SCREENS[0], strict=True)))
 
 
 def test_every_template_opens_without_a_missing_node_and_says_what_its_api_sibling_says(page: Any) -> None:
     for title, template in workflows.templates().items():
         workflow = json.loads((workflows.FOLDER / f"{title}.json").read_text())
-        page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
-        page.wait_for_timeout(100)
+        load(page, workflow)
         assert not missing(page), title
         known = "node => node.type in window.LiteGraph.registered_node_types && !node.has_errors"
         opened = page.evaluate(f"() => window.app.graph._nodes.map({known})")
@@ -174,7 +275,7 @@ def test_the_frontend_would_complain_of_a_missing_node(page: Any) -> None:
     title = restoring.title(JOBS[0], "ldm")
     workflow = json.loads((workflows.FOLDER / f"{title}.json").read_text())
     workflow["nodes"][1]["type"] = "PSLD_NoSuchNode"
-    page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+    load(page, workflow)
     page.wait_for_timeout(500)
     assert missing(page)
     page.keyboard.press("Escape")

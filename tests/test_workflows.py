@@ -3,6 +3,8 @@
 import asyncio
 import copy
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from psld.drawing import litegraph, old_photo, restoring, samples, wiring, workf
 
 FOLDER = ROOT / "workflows"
 TEMPLATES = workflows.templates()
-WIDTH = 1500  # pixels of the canvas
+WIDTH, TITLE, FOLDED = 1500, 30, 130  # pixels of the canvas; of a folded node about as wide as its title
 
 
 def read(path: str) -> dict[str, Any]:
@@ -114,7 +116,6 @@ def test_ui_workflow_says_the_same_as_the_api_workflow(name, catalogue):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_ui_nodes_do_not_overlap_and_fit_on_a_screen(name):
-    title = 30
     boxes = [
         (*node["pos"], node["size"][0], 0 if node["flags"].get("collapsed") else node["size"][1])
         for node in read(f"{name}.json")["nodes"]
@@ -122,7 +123,36 @@ def test_ui_nodes_do_not_overlap_and_fit_on_a_screen(name):
     assert max(x + w for x, _, w, _ in boxes) <= WIDTH
     for i, (x, y, w, h) in enumerate(boxes):
         for x2, y2, w2, h2 in boxes[:i]:
-            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title or y2 + h2 <= y - title
+            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 - TITLE or y2 + h2 <= y - TITLE
+
+
+def ends(link: list[Any], nodes: dict[int, dict[str, Any]]) -> Iterator[tuple[float, float]]:
+    """Where a wire leaves a node and where it enters another."""
+    _, source, output, target, slot, _ = link
+    for node, place, out in ((nodes[source], output, True), (nodes[target], slot, False)):
+        x, y, folded = *node["pos"], bool(node["flags"])
+        yield x + out * (FOLDED if folded else node["size"][0]), y - TITLE / 2 if folded else y + 20 * (place + 0.7)
+
+
+def wire(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Points of a wire as the frontend draws it: a cubic curve that leaves to the right and comes from the left."""
+    reach = np.array([math.dist(start, end) / 4, 0])
+    a, d = np.array(start), np.array(end)
+    b, c, t = a + reach, d - reach, np.linspace(0, 1, 101)[:, None]
+    return (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if " - " not in name])
+def test_no_wire_passes_behind_a_node_that_it_does_not_belong_to(name):
+    workflow = read(f"{name}.json")
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for link in workflow["links"]:
+        x, y = wire(*ends(link, nodes)).T
+        for other in nodes.keys() - {link[1], link[3]}:
+            (left, top), (width, height) = nodes[other]["pos"], nodes[other]["size"]
+            width, height = (FOLDED, 0) if nodes[other]["flags"] else (width, height)
+            behind = (x > left) & (x < left + width) & (y > top - TITLE) & (y < top + height)
+            assert not behind.any(), (link, nodes[other]["type"])
 
 
 @pytest.mark.parametrize("prior", restoring.PRIORS)
