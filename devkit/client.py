@@ -138,6 +138,10 @@ class Client:
         """Unloads all models and forgets what nodes gave, as the Manager's button does."""
         await self.post("free", {"unload_models": True, "free_memory": True})
 
+    async def forget(self, prompt: str) -> None:
+        """Takes a prompt out of the server's history."""
+        await self.post("history", {"delete": [prompt]})
+
     async def post(self, path: str, body: dict[str, Any]) -> None:
         """Posts JSON that has no answer."""
         async with self.session.post(f"{self.url}/{path}", json=body) as answer:

@@ -15,9 +15,9 @@ from typing import Any
 from . import ROOT, DevError
 from .client import Client, Workflow, load_workflow, node_titled
 from .server import Server, comfyui_server
+from .stock import stock
 
 OUTPUT = ROOT / "output" / "matrix"
-EMBEDDED = "[embedded] hands64.safetensors"
 COMPLAINT = re.compile(r"(?i)(warning|error|traceback|deprecat)")
 
 
@@ -96,16 +96,7 @@ def shortened(workflow: Workflow) -> Workflow:
 
 async def sampled(client: Client) -> str:
     """The digest of what ComfyUI's own KSampler draws with the embedded prior."""
-    text = {"positive": ["1", 2], "negative": ["1", 2]}
-    settings = {"seed": 5, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-    workflow = {
-        "1": {"class_type": "PSLD_LoadLDM", "inputs": {"ckpt_name": EMBEDDED}},
-        "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
-        "3": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "latent_image": ["2", 0], **text, **settings}},
-        "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["1", 1]}},
-        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "stock"},
-              "_meta": {"title": "save"}},
-    }  # fmt: skip
+    workflow = stock(seed=5)
     result = await client.run(workflow)
     return hashlib.sha256(await client.image(result.outputs[node_titled(workflow, "save")])).hexdigest()
 

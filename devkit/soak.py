@@ -9,18 +9,21 @@ import json
 import random
 import statistics
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 
 from . import ROOT, TASKS, DevError, trial
-from .client import Client, Event, Interrupted, Workflow, load_workflow
+from .client import Client, Event, Interrupted, Result, Workflow, load_workflow
 from .server import Server, comfyui_server
+from .stock import stock
 
 OUTPUT = ROOT / "output" / "soak.json"
 WARM_UP = 50  # prompts until everything that is kept has been made once
 METHODS = ("Glued MAP", "PSLD", "Proximal gluing", "Local MAP")
+STOCK = "stock sampling"
 MOST_DRIFT = 2.0  # percent, after the warm-up
 
 
@@ -83,7 +86,7 @@ async def client(server: Server, log: Log, numbers: Any, deadline: float) -> Non
     async with Client(server.address) as connected:
         while time.monotonic() < deadline:
             number = next(numbers)
-            kind = random.Random(number).choice([*TASKS, "bad input", "cancel"])
+            kind = random.Random(number).choice([*TASKS, STOCK, "bad input", "cancel"])
             try:
                 seconds = await one(connected, kind, number)
             except DevError as error:
@@ -101,14 +104,23 @@ async def one(connected: Client, kind: str, number: int) -> float:
         return await cancelled(connected, prompt("super_resolution", number, steps=1000))
     if kind == "bad input":
         try:
-            await connected.run(prompt("super_resolution", number, gamma=float("nan")))
+            await ran(connected, prompt("super_resolution", number, gamma=float("nan")))
         except DevError as error:
             if "gamma: it is nan" in str(error):
                 return 0.0
             raise
         raise DevError("a gamma of NaN was taken")
-    result = await connected.run(prompt(kind, number))
+    result = await ran(connected, stock(number, steps=20) if kind == STOCK else prompt(kind, number))
     return sum(result.seconds.values())
+
+
+async def ran(connected: Client, workflow: Workflow) -> Result:
+    """Runs a prompt, and takes it out of ComfyUI's history, which would grow with every one."""
+    queued = await connected.queue(workflow)
+    try:
+        return await connected.finish(workflow, queued)
+    finally:
+        await connected.forget(queued)
 
 
 async def cancelled(connected: Client, workflow: Workflow) -> float:
@@ -123,6 +135,8 @@ async def cancelled(connected: Client, workflow: Workflow) -> float:
         await connected.finish(workflow, queued, cancel)
     except Interrupted:
         return time.monotonic() - asked[0][0]
+    finally:
+        await connected.forget(queued)
     raise DevError("a cancelled prompt went on to its end")
 
 
@@ -150,7 +164,8 @@ def summary(log: Log) -> dict[str, Any]:
         "prompts": len(log.samples), "clients": sorted(log.clients), "wrong": log.wrong,
         "memory_mib": [round(statistics.median(s.memory for s in some)) for some in (early, late)] if enough else None,
         "drift_percent": growth([s.memory for s in early], [s.memory for s in late]) if enough else None,
-        "time_growth_percent": growth(work(early), work(late)) if enough else None,
+        "time_growth_percent": growth(work(early, TASKS), work(late, TASKS)) if enough else None,
+        "stock_growth_percent": growth(work(early, [STOCK]), work(late, [STOCK])) if enough else None,
         "median_seconds": {kind: median_seconds(log.samples, kind) for kind in kinds},
         "slowest_cancel_seconds": round(max(cancels), 2) if cancels else None,
     }  # fmt: skip
@@ -160,11 +175,11 @@ def median_seconds(samples: list[Sample], kind: str) -> float:
     return round(statistics.median(sample.seconds for sample in samples if sample.kind == kind), 2)
 
 
-def work(samples: list[Sample]) -> list[float]:
-    """Processor seconds of each restoration: the server takes one prompt after the other, and a busy machine makes them
-    longer by the clock alone."""
+def work(samples: list[Sample], kinds: Collection[str]) -> list[float]:
+    """Processor seconds of each prompt of these kinds: the server takes one after the other, and a busy machine makes
+    them longer by the clock alone."""
     pairs = itertools.pairwise(samples)
-    return [sample.processor - before.processor for before, sample in pairs if sample.kind in TASKS]
+    return [sample.processor - before.processor for before, sample in pairs if sample.kind in kinds]
 
 
 def growth(early: list[float], late: list[float]) -> float | None:
