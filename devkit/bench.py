@@ -88,6 +88,20 @@ def windows_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=float, metavar="GIB", help="plan as if so much were free (default: what is)")
 
 
+def jpeg_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/jpeg/jpeg.json",
+                        help="the rows (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--images", metavar="DIR", help="a folder or zip; only its test/ part where it has one "
+                        "(default: the sample photos)")  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="only N of the images")
+    parser.add_argument("--size", type=int, default=64, metavar="PX", help="they are resized to it (default: 64)")
+    parser.add_argument("--qualities", type=int, nargs="+", default=[5, 10, 20, 50], metavar="Q",
+                        help="of the files (default: 5 10 20 50)")  # fmt: skip
+    parser.add_argument("--method", default="Glued MAP", metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=20, help="default: 20")
+    parser.add_argument("--checkpoint", metavar="FILE", help="another prior than the embedded one")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -100,6 +114,7 @@ BENCHMARKS = {  # name -> (help, arguments)
     "models": ("time and memory of a step on each family of models", models_arguments),
     "kept": ("what networks of real size keep for backward, by their shapes", kept_arguments),
     "windows": ("seams and memory of a picture much larger than the prior's own size", windows_arguments),
+    "jpeg": ("JPEG files restored by their own tables, beside what is decoded of them", jpeg_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 
