@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..operators import InpaintMask, LinearOperator, SpectralOperator
+from ..operators import InpaintMask, LinearOperator, Robust, SpectralOperator
 from ..operators import Operator as ForwardOperator
 from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
@@ -168,7 +168,8 @@ def consistent(image: Tensor, measurement: Measurement, method: str, rcond: floa
             f"image: it is {size_of(image)}, but the measurement is of {width} x {height} pixels"
             f"{f' in a batch of {len(y)}' if len(y) > 1 else ''}; connect the image that was restored from it."
         )
-    x, y = stay_grey(measurement, x), y.expand(len(x), *A.measurement_shape)
+    x = stay_grey(measurement, x)
+    A, y = A.given(x, y.expand(len(x), *A.measurement_shape))
     if method == "exact" and not A.linear:
         x = A.project(x, y)
     elif method == "exact":
@@ -199,6 +200,7 @@ def back(A: LinearOperator, y: Tensor, call: str, rcond: float) -> Tensor:
 
 def precision(A: LinearOperator) -> torch.dtype:
     """Double where it is cheap, so that known pixels come out to the bit; conjugate gradients would take far longer."""
+    A = A.operator if isinstance(A, Robust) else A
     return torch.float64 if isinstance(A, SpectralOperator) else torch.float32
 
 

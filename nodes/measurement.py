@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..operators import Greyscale, LinearOperator, estimate_photon_noise, estimate_sigma, weighted
+from ..operators import Greyscale, LinearOperator, Robust, estimate_photon_noise, estimate_sigma, weighted
 from ..operators import noise as noises
 from ..operators.measurement import Measurement
 from ..operators.noise_level import coarse_noise, noise_at
@@ -119,6 +120,13 @@ class MeasurementFromImage(io.ComfyNode):
                     tooltip="gaussian: as strong in shadows as in lights. poisson: photon noise, which grows with the "
                     "light; sigma is that of mid grey, and -1 estimates gain and offset.",
                 ),
+                io.Boolean.Input(
+                    "outliers",
+                    default=False,
+                    optional=True,
+                    tooltip="Some values may be wrong altogether (missed scratches, dust, hot pixels, clipped lights): "
+                    "what is far from all that the model expects counts little. For the methods that take JPEG.",
+                ),
             ],
             outputs=[
                 MeasurementIO.Output(display_name="measurement"),
@@ -129,9 +137,12 @@ class MeasurementFromImage(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, operator, sigma, noise=EVEN) -> io.NodeOutput:
+    def execute(cls, image, operator, sigma, noise=EVEN, outliers=False) -> io.NodeOutput:
         check_choice("noise", noise, (EVEN, PHOTONS))
         measurement = measurement_of(image, operator, sigma, noise)
+        if outliers:
+            A = Robust(linear(measurement.operator), measurement.sigma_y)
+            measurement = replace(measurement, operator=A)
         words = told(measurement, sigma == ESTIMATE, noise)
         return io.NodeOutput(measurement, picture(measurement), measurement.overall_sigma, words)
 

@@ -29,6 +29,7 @@ from .noise import (
 from .noise_level import estimate_photon_noise, estimate_sigma
 from .nonlinear import Gamma, HighDynamicRange, PhaseRetrieval
 from .resize import SuperResolution
+from .robust import Robust
 from .strokes import InpaintScratches, InpaintStrokes
 from .weighted import weighted
 
@@ -67,6 +68,7 @@ __all__ = [
     "Outpaint",
     "PhaseRetrieval",
     "PoissonNoise",
+    "Robust",
     "SaltAndPepperNoise",
     "SpeckleNoise",
     "SpectralOperator",

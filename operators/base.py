@@ -103,6 +103,10 @@ class Operator(Movable, ABC):
         """y as a picture shows it (the identity but for weighted operators)."""
         return y
 
+    def given(self, x: Tensor, y: Tensor) -> tuple[Operator, Tensor]:
+        """Operator and measurement that stand for this one and y where the image is nearly x (the same for most)."""
+        return self, y
+
     def linearised(self, x: Tensor) -> Tensor:
         """What the residual is a difference from, and changes with x as it does: A(x), or its smooth part."""
         return self.restrict(self(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ def fit_to_noise_level(measurement: Measurement, x: Tensor) -> Tensor:
 
 
 def _fit(measurement: Measurement, x: Tensor) -> Tensor:
+    operator, y = measurement.operator.given(x, measurement.y)
+    measurement = replace(measurement, operator=operator, y=y)
     low, high = (torch.full((len(x), 1, 1, 1), math.log(t), dtype=x.dtype, device=x.device) for t in RANGE)
     fits = _fits(measurement, x)
     if fits.all():

@@ -13,6 +13,7 @@ from .masks import Identity
 from .measurement import Measurement
 from .merge import same_in_every_channel
 from .product import Product
+from .robust import Robust
 from .weighted import Weighted
 
 
@@ -31,7 +32,7 @@ def stay_grey(measurement: Measurement, x: Tensor) -> Tensor:
 
 def leaves_grey(operator: Operator) -> bool:
     """Whether grey images, and no others, have grey measurements."""
-    if isinstance(operator, Weighted):  # a grey photo's weights are the same in every channel
+    if isinstance(operator, Weighted | Robust):  # a grey photo's weights are the same in every channel
         return leaves_grey(operator.operator)
     if isinstance(operator, Product | Stack):
         return all(map(leaves_grey, operator.parts))
