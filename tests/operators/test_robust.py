@@ -48,7 +48,7 @@ def test_a_fit_to_the_noise_leaves_what_is_wrong_alone():
     x0 = x + 0.1
     fitted = [fit_to_noise_level(Measurement(y, B, 0.05), x0) for B in (ops.Robust(A, 0.05), A)]
     errors = [float((u - x).square().mean().sqrt()) for u in fitted]
-    assert errors[0] < 0.6 * errors[1]
+    assert errors[0] < 0.7 * errors[1]
 
 
 def test_black_and_white_may_have_been_cut_off():
