@@ -27,6 +27,7 @@ from .finite import DECODER, DENOISER, ENCODER, finite
 from .half import scaled
 from .memory import Plan, Run, Tier
 from .plain import plain, plain_denoiser
+from .relations import check_relations
 from .windows import Windows, check_windows, control_chain, window_grid, windows_at_once
 
 
@@ -113,7 +114,9 @@ def posterior_sampler(
                 codec = Codec(vae, vae_patcher.model, guider.inner_model)
                 draft = None if guide is vae else Codec(guide, guide_patcher.model, guider.inner_model)
                 latent = latent_model(model, codec, draft, extra_args, report, len(x), solver.through_denoiser, plan)
-                started, told = time.perf_counter(), measurement.to(device)
+                told = measurement.to(device)
+                check_relations(latent, told, guider.inner_model.latent_format, spatial_factor(vae))
+                started = time.perf_counter()
 
                 def after_step(step: Step) -> None:
                     report.seconds, report.steps = time.perf_counter() - started, step.index + 1
