@@ -10,9 +10,10 @@ from typing import Any
 from ..devkit import DevError
 from . import protocol
 from .table import Row, groups, mean, standard_error
+from .tasks import TASKS
 
-KEYS = {"checkpoint": str, "images": str, "size": int, "limit": int}
-"""What a suite says of each prior, as the options of the same names; only checkpoint is a must."""
+KEYS = {"checkpoint": str, "images": str, "size": int, "limit": int, "tasks": list}
+"""What a suite may say of each prior, as the options of the same names; only checkpoint is a must."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +39,9 @@ def read_suite(path: Path) -> list[dict[str, Any]]:
     for wish in wishes if isinstance(wishes, list) else [None]:
         valid = isinstance(wish, dict) and all(isinstance(v, KEYS.get(k, ())) for k, v in wish.items())
         if not valid or "checkpoint" not in wish:
-            raise DevError(f"--suite: {wish!r} in {path} is no prior; give each a checkpoint, images, size and limit.")
+            raise DevError(f"--suite: {wish!r} in {path} is no prior; give each some of {', '.join(KEYS)}.")
+        if any(task not in list(TASKS) for task in wish.get("tasks", [])):
+            raise DevError(f"--suite: tasks in {path} are {wish['tasks']}; choose of {', '.join(TASKS)}.")
     names = [Path(wish["checkpoint"]).stem for wish in wishes]
     if len(set(names)) < len(names):
         raise DevError(f"--suite: two checkpoints in {path} have one name, {', '.join(names)}; rename one.")

@@ -40,7 +40,7 @@ def quality_arguments(parser: argparse.ArgumentParser) -> None:
                         "authors' sampler: reference@1000 and reference@100 where --methods names neither")  # fmt: skip
     parser.add_argument("--checkpoint", "--prior", metavar="FILE", help="another prior than the embedded one")
     parser.add_argument("--suite", metavar="FILE.json", help="several priors: a list of objects with checkpoint, "
-                        "images, size and limit; a file of rows for each, and a table of all")  # fmt: skip
+                        "images, size, limit and tasks; a file of rows for each, and a table of all")  # fmt: skip
     parser.add_argument("--draft", metavar="FILE", help="a draft autoencoder for the methods that take one: of `dev.py "
                         "train --draft-of`, or a folder with encoder and decoder of the TAESD family")  # fmt: skip
     parser.add_argument("--scheduler", default="auto", metavar="NAME",

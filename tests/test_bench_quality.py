@@ -120,6 +120,7 @@ def test_a_suite_runs_on_each_prior_and_compares_with_the_first_method(tmp_path:
         ('[{"checkpoint": "a", "pixels": 64}]', "is no prior"),
         ('[{"checkpoint": "a", "size": "64"}]', "is no prior"),
         ('[{"size": 64}]', "is no prior"),
+        ('[{"checkpoint": "a", "tasks": ["baking"]}]', "choose of super_resolution"),
         ('[{"checkpoint": "x/a.ckpt"}, {"checkpoint": "y/a.ckpt"}]', "two checkpoints"),
     ],
 )
