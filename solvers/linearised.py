@@ -88,7 +88,9 @@ def most_likely_move(
         smallest = torch.finfo(r.dtype).eps ** 2 * rr if smallest is None else smallest
         p = r if previous is None else r + per_sample(ratio(rr, previous), r) * p
         image = h.forward(p)
-        length = torch.where(rr > smallest, ratio(rr, trust * inner(image, image) + inner(p, p)), 0)
+        # rr, were J^T the transpose of differences; where it is not, only this finds the least along p
+        ahead = trust * inner(image, residual) - inner(p, u)
+        length = torch.where(rr > smallest, ratio(ahead, trust * inner(image, image) + inner(p, p)), 0)
         u, residual = u + per_sample(length, u) * p, residual - per_sample(length, residual) * image
     return u, residual
 
