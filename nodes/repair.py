@@ -19,6 +19,7 @@ from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, empty_conditioning, encode_text, is_unconditional
 from ..runtime.levels import AUTO
 from ..runtime.sampler import Report
+from ..runtime.windows import own_size
 from .consistency import consistent
 from .estimate import estimated_blur
 from .masks import PAINTED, photo_mask
@@ -37,9 +38,8 @@ SEARCH_STEPS = 10
 """Of the model, for each blur that is tried."""
 
 RCOND = 0.1
-TEXT_SIDE, UNCONDITIONAL_SIDE, MARGIN = 64, 16, 4
-"""Side of the window around a hole for a model that takes a text and for one that does not, and what lies between
-window and hole, at least; in latents."""
+MARGIN = 4
+"""Latents between a hole and the edge of the window around it, at least."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Task:
     @property
     def side(self) -> int:
         """Of the part of a photo that the model sees as it was trained, in pixels."""
-        return (UNCONDITIONAL_SIDE if is_unconditional(self.model) else TEXT_SIDE) * spatial_factor(self.vae)
+        return own_size(self.model.model, spatial_factor(self.vae))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from comfy.sd import VAE
 
 from ..solvers import Method
 from .codec import spatial_factor
-from .windows import Grid
+from .grid import Grid
 
 TILES = 256, 192, 128, 96, 64, 48, 32
 """Latents along the side of a tile."""

@@ -14,7 +14,7 @@ from math import ceil, sqrt
 import torch
 from torch import Tensor, nn
 
-from .windows import Grid, Window, blend
+from .grid import Grid, Window, blend
 
 SURVEYED = 16
 """Tiles from which statistics are gathered."""

@@ -11,8 +11,9 @@ import comfy.utils
 import pytest
 import torch
 from psld.nodes.loading import EMBEDDED, checkpoint_path
+from psld.runtime.grid import Grid, blend
 from psld.runtime.ldm import load_ldm
-from psld.runtime.windows import Grid, Windows, area_as_mask, blend, check_windows, own_size, window_grid
+from psld.runtime.windows import Windows, area_as_mask, check_windows, own_size, window_grid
 from psld.tests.prompts import node
 
 PRIOR = EMBEDDED + "hands64.safetensors"
