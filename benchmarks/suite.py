@@ -69,7 +69,8 @@ def table(rows: list[Row]) -> str:
 
 
 LEGEND = """PSNR in dB / LPIPS x 1000 (AlexNet) by task and sigma_y. Below each method but the first: its values less
-those of the first, image by image, with the standard error of the mean; more PSNR and less LPIPS are better."""
+those of the first, image by image, with the standard error of the mean; more PSNR and less LPIPS are better. The last
+column is of all tasks that the method ran on."""
 
 
 def by_task(rows: list[Row], method: str, steps: int, tasks: list[tuple[str, float]]) -> list[list[Row]]:

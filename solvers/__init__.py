@@ -71,7 +71,7 @@ METHODS = {
     "DDRM": Method(ddrm, "spectral restoration, for pixel-space models and operators with a known SVD"),
     "LMAP-RPS": Method(
         lmap_rps,
-        "the most likely latent by descent at one noise level: smooth, in 60 steps and more",
+        "the most likely latent by descent at one noise level; not for holes",
         through_decoder=True,
         takes_draft=True,
         linear_only=False,
