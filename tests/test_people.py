@@ -1,0 +1,149 @@
+"""Files as people have them, through the real nodes: of phones and mask editors, tiny, or with a hole at the border."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from psld.nodes.sampling import make_guider
+from psld.solvers import METHODS
+from psld.tests.prompts import Failed, call, node
+from psld.tests.test_measurement_nodes import hand
+from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture
+from torch.utils._python_dispatch import TorchDispatchMode
+
+ORIENTATION = 0x0112
+
+
+def quick(photo: str, method: str, **fit) -> dict:
+    """A repair in two steps without gradients."""
+    prompt = repair(photo, method, ["sampler", 1], candidates=1)
+    prompt["sampler"]["inputs"]["method"] = "Proximal gluing"
+    prompt["fit"]["inputs"] |= fit
+    return prompt
+
+
+def test_a_phone_photo_is_upright_and_a_mask_of_the_raw_file_is_told_by_both_sizes(run_prompt, comfy_base):
+    raw = Image.fromarray(noisy_photo(96, 64))
+    exif = raw.getexif()
+    exif[ORIENTATION] = 6
+    raw.save(comfy_base / "input" / "phone.jpg", exif=exif, quality=95)
+    upright = np.asarray(Image.open(comfy_base / "input" / "phone.jpg").convert("RGB").transpose(Image.ROTATE_270))
+    for name, size in (("upright", (64, 96)), ("raw", (96, 64))):
+        mask = np.zeros((*size[::-1], 3), np.uint8)
+        mask[30:36, 20:26] = 255
+        Image.fromarray(mask).save(comfy_base / "input" / f"{name}_mask.png")
+    prompt = quick("phone.jpg", "pad")
+    prompt["mask"] = node("LoadImageMask", image="upright_mask.png", channel="red")
+    prompt["fit"]["inputs"]["mask"] = ["mask", 0]
+    run_prompt(prompt)
+    known = np.ones((96, 64), bool)
+    known[30:36, 20:26] = False
+    assert (saved_picture(comfy_base, "repaired_pad")[known] == upright[known]).all()
+    prompt["mask"]["inputs"]["image"] = "raw_mask.png"
+    with pytest.raises(Failed, match="mask: it is 96 x 64, but the image is 64 x 96"):
+        run_prompt(prompt)
+
+
+def test_a_mask_of_a_photo_that_was_cut_on_loading_is_told_by_both_sizes():
+    """What some programs name .jpg ComfyUI reads as its first tile of 512 pixels."""
+    vae = call("LoadLDM", ckpt_name=EMBEDDED)[1]
+    mask = torch.zeros(1, 4032, 3024)
+    mask[:, 9:20, 9:20] = 1
+    with pytest.raises(ValueError, match="mask: it is 3024 x 4032, but the image is 512 x 512"):
+        call("FitToModel", image=torch.rand(1, 512, 512, 3), vae=vae, mask=mask, method="pad", factor=1.0, size=64,
+             margin=8)  # fmt: skip
+
+
+def test_pixels_of_a_photo_with_a_colour_profile_come_back_to_the_bit(run_prompt, comfy_base):
+    """But not the profile: Save Image writes none."""
+    photo, profile = noisy_photo(64, 64), ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(photo).save(comfy_base / "input" / "profile.png", icc_profile=profile)
+    alpha = torch.zeros(1, 64, 64)
+    alpha[:, 10:20, 10:20] = 1
+    Image.fromarray((alpha[0].numpy() * 255).astype(np.uint8)).convert("RGB").save(comfy_base / "input" / "hole.png")
+    prompt = quick("profile.png", "pad")
+    prompt["mask"] = node("LoadImageMask", image="hole.png", channel="red")
+    prompt["fit"]["inputs"]["mask"] = ["mask", 0]
+    run_prompt(prompt)
+    known = alpha[0].numpy() == 0
+    assert (saved_picture(comfy_base, "repaired_pad")[known] == photo[known]).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "box"),
+    [
+        ("around mask", 64, (0, 0, 12, 9)),
+        ("around mask", 64, (190, 110, 200, 120)),
+        ("around mask", 512, (0, 0, 12, 9)),
+        ("pad", 64, (0, 0, 200, 1)),
+    ],
+    ids=["corner", "end", "window larger than the photo", "row"],
+)
+def test_a_hole_at_the_border_is_filled_and_the_size_stays(run_prompt, comfy_base, method, size, box):
+    photo = noisy_photo(200, 120).clip(60, 255)
+    known = save_with_hole(comfy_base / "input" / "border.png", photo, box)
+    prompt = quick("border.png", method, size=size)
+    prompt["sampler"]["inputs"]["steps"] = 1
+    run_prompt(prompt)
+    saved = saved_picture(comfy_base, f"repaired_{method.replace(' ', '_')}")
+    assert saved.shape == photo.shape and (saved[known] == photo[known]).all()
+
+
+def test_a_file_of_the_mask_editor_leaves_no_dark_ring(run_prompt, comfy_base):
+    """A soft brush, colours multiplied by alpha and divided again at 8 bits, black where it is transparent."""
+    photo = noisy_photo(64, 64).clip(60, 255)
+    y, x = np.mgrid[:64, :64]
+    alpha = np.clip((np.hypot(y - 32, x - 32) - 8) / 8, 0, 1)
+    alpha8 = np.round(255 * alpha)
+    shown = np.round(photo * (alpha8 / 255)[..., None])
+    back = np.where(alpha8[..., None] > 0, np.round(shown / np.maximum(alpha8[..., None], 1) * 255), 0).clip(0, 255)
+    Image.fromarray(np.dstack([back, alpha8]).astype(np.uint8)).save(comfy_base / "input" / "edited.png")
+    run_prompt(quick("edited.png", "pad"))
+    kept = alpha8 >= 245
+    saved = saved_picture(comfy_base, "repaired_pad").astype(int)
+    assert abs(saved[kept] - photo[kept]).max() <= 1
+    ring = (np.hypot(y - 32, x - 32) >= 14) & ~kept
+    assert saved[ring].mean() > 0.75 * photo[ring].mean()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 7), (8, 8)], ids=str)
+def test_a_tiny_photo_is_restored_or_refused_with_a_sentence(run_prompt, comfy_base, size):
+    Image.fromarray(noisy_photo(*size)).save(comfy_base / "input" / "tiny.png")
+    prompt = quick("tiny.png", "pad")
+    prompt["operator"] = node("PSLD_Denoise")
+    try:
+        run_prompt(prompt)
+    except Failed as refusal:
+        assert str(refusal).strip().endswith(".") and ":" in str(refusal)
+    else:
+        assert saved_picture(comfy_base, "repaired_pad").shape == (*size[::-1], 3)
+    lines = dict(tone="any", threshold=0.08, max_width=6, min_length=20, grow=1)
+    photo = torch.rand(1, *size, 3)
+    assert call("FindLines", image=photo, **lines)[0].shape == (1, *size)
+
+
+class NoDoubles(TorchDispatchMode):
+    """Raises where an image or latents in double precision are made, which some devices do not have (MPS, DirectML).
+
+    Weights of windows and noise levels, of fewer axes, are made on the CPU.
+    """
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        double = isinstance(result, torch.Tensor) and result.dtype in (torch.float64, torch.complex128)
+        if double and result.ndim >= 4:
+            raise AssertionError(f"{function} gave {result.dtype}")
+        return result
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "DDRM"])
+def test_no_method_computes_in_double_precision(method):
+    model, vae = call("LoadLDM", ckpt_name=EMBEDDED)[:2]
+    (operator,) = call("MotionBlur", kernel_size=5, intensity=0.5, seed=0, boundary="circular")
+    told = call("MeasurementFromImage", image=hand()[:, :32, :32], operator=operator, sigma=0.05)[0].to()
+    (sampler,) = call("Sampler", vae=vae, measurement=told, method=method, gamma=-1.0, omega=-1.0, candidates=1)
+    guider = make_guider(model, None, None, 1.0)
+    with torch.inference_mode(), NoDoubles():
+        guider.sample(torch.randn(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), sampler, torch.tensor([2.0, 0.3, 0.0]))
