@@ -147,3 +147,15 @@ def test_no_method_computes_in_double_precision(method):
     guider = make_guider(model, None, None, 1.0)
     with torch.inference_mode(), NoDoubles():
         guider.sample(torch.randn(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), sampler, torch.tensor([2.0, 0.3, 0.0]))
+
+
+def test_gradients_that_another_node_left_off_change_nothing():
+    model, vae = call("LoadLDM", ckpt_name=EMBEDDED)[:2]
+    (operator,) = call("Denoise")
+    told = call("MeasurementFromImage", image=hand()[:, :32, :32], operator=operator, sigma=0.05)[0]
+    settings = dict(seed=0, steps=2, cfg=1.0, scheduler="auto", gamma=-1.0, omega=-1.0, method="PSLD")
+    restored = []
+    for enabled in (True, False, True):
+        with torch.set_grad_enabled(enabled):
+            restored.append(call("KSampler", model=model, vae=vae, measurement=told, **settings)[1])
+    assert torch.equal(restored[0], restored[1]) and torch.equal(restored[0], restored[2])
