@@ -30,7 +30,8 @@ from ..runtime import checks
 from ..runtime.codec import spatial_factor
 from ..runtime.levels import AUTO, noise_levels
 from ..runtime.plain import plain
-from ..runtime.sampler import Report, posterior_sampler
+from ..runtime.report import Report
+from ..runtime.sampler import posterior_sampler
 from ..runtime.windows import window_grid
 from ..solvers import METHODS
 from ..tests import families as tiny

@@ -29,7 +29,7 @@ from ..operators.measurement import Measurement
 from ..runtime import memory
 from ..runtime.codec import spatial_factor
 from ..runtime.levels import AUTO
-from ..runtime.sampler import Report
+from ..runtime.report import Report
 from ..runtime.windows import own_size, window_grid
 from .hardware import device_name
 from .images import SAMPLES, picture_from_pixels, pixels_from_picture

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..operators.measurement import Measurement
-from ..runtime.sampler import Report
+from ..runtime.report import Report
 from .measurement import picture
 from .types import CATEGORY, MeasurementIO, ReportIO, check_image, pixels_from_image
 from .verdict import verdict

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..operators.fit import Fit
 from ..operators.measurement import Measurement
 from ..operators.polling import stoppable
-from ..runtime.sampler import Report
+from ..runtime.report import Report
 
 
 def is_image(value: Any) -> bool:

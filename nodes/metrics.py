@@ -10,7 +10,7 @@ from kornia.metrics import ssim
 from torch import Tensor
 
 from ..operators.measurement import Measurement
-from ..runtime.sampler import Report
+from ..runtime.report import Report
 from .types import CATEGORY, MeasurementIO, ReportIO, pixels_from_image, size_of
 
 

@@ -18,7 +18,7 @@ from ..operators.measurement import Measurement
 from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, empty_conditioning, encode_text, is_unconditional
 from ..runtime.levels import AUTO
-from ..runtime.sampler import Report
+from ..runtime.report import Report
 from ..runtime.windows import own_size
 from .consistency import consistent
 from .estimate import estimated_blur

@@ -21,7 +21,8 @@ from ..runtime.finite import DECODER, finite
 from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.memory import decode_picture
 from ..runtime.plain import plain
-from ..runtime.sampler import Report, find_method, posterior_sampler
+from ..runtime.report import Report
+from ..runtime.sampler import find_method, posterior_sampler
 from ..solvers import METHODS
 from .progress import progress, say
 from .types import CATEGORY, MeasurementIO, ReportIO, image_from_pixels, pixels_from_image

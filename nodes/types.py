@@ -21,7 +21,7 @@ MeasurementIO = io.Custom("PSLD_MEASUREMENT")
 """operators.measurement.Measurement"""
 
 ReportIO = io.Custom("PSLD_REPORT")
-"""runtime.sampler.Report"""
+"""runtime.report.Report"""
 
 FitIO = io.Custom("PSLD_FIT")
 """operators.fit.Fit"""

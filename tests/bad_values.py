@@ -11,7 +11,7 @@ import folder_paths
 import torch
 from PIL import Image
 from psld.nodes import NODES
-from psld.runtime.sampler import Report
+from psld.runtime.report import Report
 from psld.tests.prompts import call
 
 NODE = {node.GET_SCHEMA().node_id.removeprefix("PSLD_"): node for node in NODES}
