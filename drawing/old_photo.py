@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .litegraph import Node, Note
 from .priors import PRIORS, advice, loader
-from .restoring import Job, photo, restored, title
+from .restoring import ROOM, Job, photo, restored, title
 from .template import Template
 
 NAME = "Restore an old photo"
@@ -37,5 +37,10 @@ def templates() -> Iterator[Template]:
             "report": Node("PreviewAny", {"source": ("restore", 2)}, "what was done", width=360),
         }
         note = Note(TEXT.format(advice=advice(prior)), height=360)
-        columns = [[note], ["prior", "photo"], [ABOVE, "restore"], [BELOW_BAR, "colour", "save restored", "report"]]
+        columns = [
+            [note],
+            ["prior", "photo"],
+            [ABOVE, "restore"],
+            [BELOW_BAR, "colour", "save restored", ROOM, "report"],
+        ]
         yield Template(title(NAME, prior), nodes, columns)

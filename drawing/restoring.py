@@ -71,6 +71,8 @@ JOBS = {
         "grey", "add colour", "Which colours a photo had it does not say: other **seeds** give others."
     ),
 }
+ROOM = 90
+"""Below a picture, in pixels: newer frontends draw it larger than the node was."""
 TEXT = """Choose a photo and press **Run**. {note}
 
 Other **seeds** give other answers where much is lost. {advice}
@@ -113,5 +115,5 @@ def templates() -> Iterator[Template]:
                 "report": Node("PreviewAny", {"source": ("restore", 2)}, "what was done", width=360),
             }
             note = Note(TEXT.format(note=job.note, advice=advice(prior)), height=320)
-            columns = [[note], ["prior", "photo"], ["restore"], ["save restored", "report"]]
+            columns = [[note], ["prior", "photo"], ["restore"], ["save restored", ROOM, "report"]]
             yield Template(title(name, prior), nodes, columns)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .problems import COLOUR
 from .repair import METHOD, QUALITIES, Result, Task
+from .suspicion import suspicions
 from .verdict import GREY_LEVELS, doubts, worst
 
 COLOURFUL = 0.05
@@ -16,6 +17,8 @@ def notes(problem: str, task: Task, results: Sequence[Result], masked: bool) -> 
     """What a person should know; `masked` says whether there is anything in the mask."""
     windows = [window for result in results for window in result.windows]
     said = {doubts(window.measurement, window.report.residuals) for window in windows}
+    for measurement in (window.measurement for window in windows):
+        said |= set(suspicions(measurement.y, measurement.operator, measurement.overall_sigma))
     if problem == COLOUR and max(colours(result) for result in results) > COLOURFUL:
         said.add("The photo has colours already; they were thrown away for new ones.")
     if masked and not (task.problem.masked or task.problem.spoilt):

@@ -14,6 +14,8 @@ from ..operators import noise as noises
 from ..operators.measurement import Measurement
 from ..operators.noise_level import coarse_noise, noise_at
 from .masks import for_images
+from .progress import say
+from .suspicion import suspicions
 from .types import (
     CATEGORY,
     MeasurementIO,
@@ -144,6 +146,9 @@ class MeasurementFromImage(io.ComfyNode):
             A = Robust(linear(measurement.operator), measurement.sigma_y)
             measurement = replace(measurement, operator=A)
         words = told(measurement, sigma == ESTIMATE, noise)
+        if noise == EVEN:
+            said = suspicions(pixels_from_image(image), measurement.operator, measurement.overall_sigma)
+            say(" ".join(said))
         return io.NodeOutput(measurement, picture(measurement), measurement.overall_sigma, words)
 
 
