@@ -25,16 +25,17 @@ def fit_to_noise_level(measurement: Measurement, x: Tensor) -> Tensor:
     is sought by bisection. sigma_y 0 is taken at its word where y may be exact, else as ROUNDING. The operator must be
     linear.
     """
-    fitted = _fit(measurement, x)
-    if measurement.sigma_y:
+    operator, y = measurement.operator.given(x, measurement.y)
+    measurement = replace(measurement, operator=operator, y=y)
+    fitted, noisy = _fit(measurement, x), (measurement.sigmas > 0).view(-1, 1, 1, 1)
+    if noisy.all():
         return fitted
     exact = _prox(measurement, x, torch.full((len(x), 1, 1, 1), math.log(RANGE[1])).to(x))
-    return torch.where(_rms(exact - x) <= 2 * (_rms(fitted - x) + ROUNDING), exact, fitted)
+    surely = ~noisy & (_rms(exact - x) <= 2 * (_rms(fitted - x) + ROUNDING))
+    return torch.where(surely, exact, fitted)
 
 
 def _fit(measurement: Measurement, x: Tensor) -> Tensor:
-    operator, y = measurement.operator.given(x, measurement.y)
-    measurement = replace(measurement, operator=operator, y=y)
     low, high = (torch.full((len(x), 1, 1, 1), math.log(t), dtype=x.dtype, device=x.device) for t in RANGE)
     fits = _fits(measurement, x)
     if fits.all():

@@ -78,3 +78,12 @@ def test_a_rounded_measurement_that_is_told_to_be_exact_is_met_up_to_its_roundin
     fitted = fit_to_noise_level(rounded, x)
     torch.testing.assert_close(rounded.rms_residual(fitted), torch.full((3,), ROUNDING).double(), rtol=1e-2, atol=0)
     assert (fitted - x).square().mean().sqrt() < 0.3
+
+
+def test_each_image_is_fitted_to_its_own_noise():
+    measurement, x = case(OPERATORS[next(iter(OPERATORS))], 0.1)
+    levels = torch.tensor([0.05, 0.0, 0.2], dtype=x.dtype)
+    together = fit_to_noise_level(Measurement(measurement.y, measurement.operator, levels), x)
+    for i in range(3):
+        single = Measurement(measurement.y[i, None], measurement.operator, float(levels[i]))
+        torch.testing.assert_close(together[i, None], fit_to_noise_level(single, x[i, None]))
