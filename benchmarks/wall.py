@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         truth = wall(args.width, args.height, side)
         measurement, (x, report), used = restored(prior, truth, args)
     grid = window_grid((args.height // factor, args.width // factor), prior.model.model, factor, 0)
-    borders = [{(w.top, w.left) for w in grid.windows()}, factor, len(grid.windows()[0].rows)] if grid else None
+    borders = [{(w.top, w.left) for w in grid.windows()}, factor, len(grid.windows()[0].rows), side] if grid else None
     row = {
         "width": args.width,
         "height": args.height,
@@ -121,16 +121,18 @@ class limited:
         memory.room = self.room
 
 
-def seams(x: Tensor, starts: set[tuple[int, int]], factor: int, size: int) -> float:
-    """Mean step from pixel to pixel where a window begins or ends, by the mean of all other steps."""
+def seams(x: Tensor, starts: set[tuple[int, int]], factor: int, size: int, side: int) -> float:
+    """Mean step from pixel to pixel where a window begins or ends, by that elsewhere; edges of hands are left out."""
     at, elsewhere = [], []
     for axis, which in ((-2, 0), (-1, 1)):
         steps = x.diff(dim=axis).abs().mean(dim=(0, 1, -1 if axis == -2 else -2))
         begins = {start[which] * factor for start in starts}
         ends = {begin + size * factor for begin in begins}
         borders = [place - 1 for place in begins | ends if 0 < place < x.shape[axis]]
+        borders = [place for place in borders if (place + 1) % side]
         rest = torch.ones(len(steps), dtype=torch.bool)
         rest[borders] = False
+        rest[side - 1 :: side] = False
         at.append(steps[borders])
         elsewhere.append(steps[rest])
     return float(torch.cat(at).mean() / torch.cat(elsewhere).mean())
