@@ -10,6 +10,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
+from ..runtime.codec import spatial_factor
 from ..runtime.ldm import load_ldm
 from .types import CATEGORY
 
@@ -93,14 +94,14 @@ class EmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae: comfy.sd.VAE, width: int, height: int, batch_size: int) -> io.NodeOutput:
-        if vae.latent_dim != 2:
-            raise ValueError("vae: this is a video or audio VAE; connect one for images.")
-        factor = vae.spacial_compression_decode()
+        if vae.latent_dim not in (2, 3):
+            raise ValueError("vae: this is a VAE of sound or shapes; connect one for images.")
+        factor, frame = spatial_factor(vae), (1,) if vae.latent_dim == 3 else ()
         for name, value in (("width", width), ("height", height)):
             if value % factor:
                 raise ValueError(f"{name}: {value} is not divisible by the {factor} pixels of a latent; "
                                  f"choose {value - value % factor or factor} or {value - value % factor + factor}.")
-        shape = (batch_size, vae.latent_channels, height // factor, width // factor)
+        shape = (batch_size, vae.latent_channels, *frame, height // factor, width // factor)
         return io.NodeOutput({"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())})
 
 

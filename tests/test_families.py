@@ -5,14 +5,14 @@ from __future__ import annotations
 import comfy.sample
 import pytest
 import torch
-from psld.nodes.loading import PRIORS
+from psld.nodes.loading import PRIORS, EmptyLatent
 from psld.nodes.sampling import restore
 from psld.operators.masks import InpaintBox
 from psld.operators.measurement import Measurement
 from psld.runtime import families
 from psld.runtime.checks import check_pair
 from psld.runtime.memory import Plan
-from psld.tests.families import ALL, FAMILIES, HERE, NO_GRADIENT, load
+from psld.tests.families import ALL, FAMILIES, HERE, NO_GRADIENT, load, load_vae
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
@@ -74,6 +74,11 @@ def test_weighing_changes_nothing_even_where_a_model_adds_in_place(monkeypatch):
     monkeypatch.setattr(Plan, "of", classmethod(doubting))
     assert torch.equal(restored(*load(flux), "PSLD"), surely)
     assert len(weighed[0]) == 3  # the model, the decoder and the encoder
+
+
+def test_an_empty_latent_has_the_frame_axis_of_its_vae():
+    vae = load_vae(16, 8, 3)
+    assert EmptyLatent.execute(vae, 96, 64, 2).args[0]["samples"].shape == (2, 16, 1, 8, 12)
 
 
 def test_only_families_of_newer_versions_are_missing():
