@@ -14,6 +14,7 @@ from typing import Any
 
 from . import ROOT, DevError
 from .client import Client, Workflow, load_workflow, node_titled
+from .interface import changes, interface
 from .server import Server, comfyui_server
 from .stock import stock
 
@@ -65,7 +66,7 @@ async def checks(server: Server, name: str) -> dict[str, Any]:
     info = server.get("/object_info")
     ours = {node: info[node] for node in sorted(info) if node.startswith("PSLD_")}
     (OUTPUT / f"object_info_{name}.json").write_text(json.dumps(ours, indent=1) + "\n")
-    wrong, ran = [], 0
+    wrong, ran = changes(interface(ours)), 0
     async with Client(server.address) as client:
         before = await sampled(client)
         for file in sorted((ROOT / "workflows" / "api").glob("*.json")):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from psld.devkit import ROOT, TASKS, trial
+from psld.devkit import ROOT, TASKS, interface, trial
 from psld.drawing import litegraph, old_photo, restoring, samples, wiring, workflows
 
 FOLDER = ROOT / "workflows"
@@ -33,6 +33,15 @@ def inputs_of(info: dict[str, Any]) -> dict[str, Any]:
 def catalogue() -> dict[str, dict[str, Any]]:
     """`/object_info` of the ComfyUI in this process."""
     return litegraph.offered()
+
+
+def test_inputs_and_outputs_are_those_that_saved_workflows_rest_on(catalogue):
+    """Where this is meant to change, widgets at the end only: `dev.py draw interface`."""
+    assert interface.changes(interface.interface(catalogue)) == []
+    swapped = interface.interface(catalogue)
+    inputs = swapped["PSLD_KSampler"]["inputs"]
+    swapped["PSLD_KSampler"]["inputs"] = dict(reversed(inputs.items()))
+    assert interface.changes(swapped) == ["PSLD_KSampler: its inputs or outputs are not those of object_info.json"]
 
 
 def test_the_files_are_what_the_generator_writes(catalogue):
