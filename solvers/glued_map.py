@@ -71,11 +71,11 @@ def glued_map(
 def gluing_move(model: LatentModel, measurement: Measurement, x0: Tensor, t: Tensor) -> Tensor | None:
     """E(x') - E(x0) for the image x' next to x0 (B, C, H, W) that fits y; None where A is not linear and has no x'.
 
-    Both as pictures, within [-1, 1]: no encoder has seen the overshoot of an inverse.
+    x' is no further outside [-1, 1] than x0: no encoder has seen the overshoot of an inverse.
     t: variance of x0's error by that of the measurement's noise, (B,).
     """
     if not measurement.operator.proximal:
         return None
     encode = model.guide.encode
     glued = measurement.operator.prox(x0, measurement.y, per_sample(t, x0))
-    return encode(glued.clamp(-1, 1)) - encode(x0.clamp(-1, 1))
+    return encode(glued.clamp(x0.clamp_max(-1), x0.clamp_min(1))) - encode(x0)
