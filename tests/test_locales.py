@@ -1,0 +1,54 @@
+"""The nodes that people meet first speak other languages: names, tooltips and help pages, complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from psld.devkit import ROOT
+from psld.nodes import NODES
+
+FIRST = {f"PSLD_{name}" for name in (
+    "RestorePhoto", "LoadLDM", "KSampler", "MeasurementFromImage", "FitToModel", "UndoFit", "InpaintMask",
+    "SuperResolution", "GaussianBlur", "FindLines", "Compare", "DataConsistency",
+)}  # fmt: skip
+SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES) if schema.node_id in FIRST}
+LANGUAGES = ("zh", "ja", "fr")
+WITH_PAGES = ("zh", "ja")
+PICTURE = re.compile(r"!\[.*?\]\((.+?)\)")
+PAGES = ROOT / "web" / "docs"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_name_and_tooltip_is_translated(language):
+    translated = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text())
+    assert translated.keys() == FIRST == SCHEMAS.keys()
+    for name, schema in SCHEMAS.items():
+        node = translated[name]
+        assert node["display_name"] and node["description"] != schema.description
+        assert node["inputs"].keys() == {known.id for known in schema.inputs}
+        assert node["outputs"].keys() == {str(i) for i in range(len(schema.outputs))}
+        for known in schema.inputs:
+            words = node["inputs"][known.id]
+            assert words["name"] and bool(words.get("tooltip")) == bool(known.tooltip), (name, known.id)
+            assert not known.tooltip or words["tooltip"] != known.tooltip, (name, known.id)
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+@pytest.mark.parametrize("language", WITH_PAGES)
+def test_every_page_is_translated_with_its_pictures_and_tables(language, name):
+    page, original = read(PAGES / name / f"{language}.md"), read(PAGES / f"{name}.md")
+    assert PICTURE.findall(page) == PICTURE.findall(original)
+    for start in ("| ", "- ", "#"):
+        assert lines(page, start) == lines(original, start), start
+    assert page != original
+
+
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def lines(page: str, start: str) -> int:
+    return sum(line.startswith(start) for line in page.splitlines())
