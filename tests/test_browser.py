@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.timeout(600)
 QUIET = ["gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage"]
 JOBS = ("Sharpen a blurry photo", "Enlarge a small photo", "Erase something")
 STEPS = "fast"
+PATIENCE = 20_000
+"""Milliseconds for an answer of the mask editor."""
 STROKE = 0.7
 """How far down the photo a stroke is painted."""
 SCREENS, LEGIBLE = ((1366, 700), (1600, 900)), 0.6
@@ -159,12 +161,15 @@ def by_api(server: Server, sent: dict[str, Any]) -> bytes:
 
 def paint(page: Any) -> None:
     """A stroke in the mask editor, from left to right over the lower half of the photo, and Save."""
-    page.evaluate("""() => {
-        window.app.canvas.selectNode(window.app.graph._nodes.find(node => node.type === 'LoadImage'))
-        void window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
-    }""")
     save = page.get_by_role("button", name="Save", exact=True).locator("visible=true").last
-    save.wait_for()
+
+    def open_editor() -> None:
+        page.evaluate("""() => {
+            window.app.canvas.selectNode(window.app.graph._nodes.find(node => node.type === 'LoadImage'))
+            void window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
+        }""")
+
+    until(open_editor, lambda: save.wait_for(timeout=PATIENCE))
     page.wait_for_timeout(1000)  # the photo is laid out when the dialog has its size
     box = page.locator("canvas.absolute.top-0:visible").last.bounding_box()
     y = box["y"] + STROKE * box["height"]
@@ -172,9 +177,23 @@ def paint(page: Any) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=8)
     page.mouse.up()
-    save.click()
-    page.wait_for_function("""() => window.app.graph._nodes.find(node => node.type === 'LoadImage')
-        .widgets[0].value.includes('clipspace')""")
+    painted = """() => window.app.graph._nodes.find(node => node.type === 'LoadImage')
+        .widgets[0].value.includes('clipspace')"""
+    until(lambda: save.is_visible() and save.click(), lambda: page.wait_for_function(painted, timeout=PATIENCE))
+
+
+def until(act: Callable[[], Any], seen: Callable[[], Any], tries: int = 4) -> None:
+    """Does something, and again where its effect is not seen: the editor answers nothing while it starts."""
+    from playwright.sync_api import TimeoutError as NoAnswer
+
+    for left in reversed(range(tries)):
+        act()
+        try:
+            seen()
+            return
+        except NoAnswer:
+            if not left:
+                raise
 
 
 def loaded(page: Any, sent: dict[str, Any]) -> np.ndarray:
