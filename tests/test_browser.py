@@ -22,7 +22,7 @@ from psld.drawing.priors import PRIORS
 from psld.drawing.samples import sample
 from psld.tests.prompts import node as api_node
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 QUIET = ["gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage"]
 JOBS = ("Sharpen a blurry photo", "Enlarge a small photo", "Erase something")
 STEPS = "fast"

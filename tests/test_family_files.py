@@ -11,7 +11,7 @@ from psld.tests.prompts import Failed, node
 
 import nodes
 
-pytestmark = pytest.mark.usefixtures("single_thread")
+pytestmark = [pytest.mark.usefixtures("single_thread"), pytest.mark.slow]
 
 
 class Text:
