@@ -144,7 +144,8 @@ class Plan:
         def needed(tier: Tier) -> float:
             return MARGIN * each * (len(x) // stage.unit if tier.together else stage.share(x, tier))
 
-        left = next((i for i, tier in enumerate(self.tiers) if needed(tier) <= free), len(self.tiers) - 1)
+        needs = [needed(tier) for tier in self.tiers]
+        left = next((i for i, need in enumerate(needs) if need <= free), needs.index(min(needs)))
         if left:
             self.tiers = self.tiers[left:]
             logging.info("PSLD: what backward needs takes %.1f GiB and %.1f are free: %s",

@@ -19,6 +19,7 @@ from psld.runtime.memory import Plan, Stage
 from psld.solvers import METHODS
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 STEPS = 3
 
@@ -208,6 +209,14 @@ def test_what_does_not_fit_is_planned_leaner(prior, caplog):
         assert plan.tier == Tier(together=True)
         plan.weigh(large, stage)
     assert plan.tier == Tier(blocks=True, tile=64) and "what backward needs takes" in caplog.text
+
+
+def test_tiles_are_not_taken_where_they_save_nothing():
+    """A model too large for every tier: the first that keeps the least, for tiles are the VAE's."""
+    plan = Plan([Tier(together=True), Tier(), Tier(blocks=True), Tier(blocks=True, tile=64)])
+    with FakeTensorMode():  # of shapes alone
+        plan.weigh(torch.empty(1, 4, 10**6, 10**6), Stage(lambda _: torch.exp, torch.nn.Identity(), 1))
+    assert plan.tier == Tier(blocks=True)
 
 
 @pytest.mark.parametrize("method", list(METHODS))
