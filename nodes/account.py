@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from .problems import COLOUR
 from .repair import METHOD, QUALITIES, Result, Task
 from .suspicion import suspicions
-from .verdict import GREY_LEVELS, doubts, worst
+from .types import GREY_LEVELS
+from .verdict import doubts, worst
 
 COLOURFUL = 0.05
 """Mean difference of a photo's channels above which it is no grey one with a tint."""

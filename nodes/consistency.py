@@ -12,6 +12,7 @@ from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
 from .masks import for_images
 from .measurement import measured, picture
+from .sampling_inputs import MEASUREMENT
 from .types import (
     CATEGORY,
     MeasurementIO,
@@ -49,9 +50,7 @@ class ViewMeasurement(io.ComfyNode):
             category=f"{CATEGORY}/measurement",
             description="What the measurement says without a prior: its pseudo-inverse A^+ y or its adjoint A^T y.",
             inputs=[
-                MeasurementIO.Input(
-                    "measurement", tooltip="From Measure, Measurement from Image or Load JPEG Measurement."
-                ),
+                MEASUREMENT,
                 io.Combo.Input(
                     "view",
                     options=list(VIEWS),

@@ -19,7 +19,7 @@ from ..runtime.conditioning import Conditioning, empty_conditioning, is_uncondit
 from ..runtime.levels import AUTO
 from .measurement import ESTIMATE
 from .sampling import restore
-from .types import CATEGORY, Operator, check_choice, pixels_from_image
+from .types import CATEGORY, Operator, check_choice, pixels_from_image, seed_input
 
 METHOD = "Proximal gluing"
 LEAST_SIGMA = 0.005
@@ -72,14 +72,7 @@ class EstimateBlur(io.ComfyNode):
                     max=100,
                     tooltip="Of the model, for each blur that is tried (about 15; motion: about 60).",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Of the noise, the same for all blurs.",
-                ),
+                seed_input("Of the noise, the same for all blurs."),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
             ],
             outputs=[

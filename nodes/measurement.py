@@ -18,12 +18,14 @@ from .progress import say
 from .suspicion import suspicions
 from .types import (
     CATEGORY,
+    GREY_LEVELS,
     MeasurementIO,
     Operator,
     check_choice,
     image_from_pixels,
     linear,
     pixels_from_image,
+    seed_input,
     warn_of_white,
 )
 
@@ -36,7 +38,6 @@ NOISES = {
 }
 ESTIMATE = -1.0
 EVEN, PHOTONS = "gaussian", "poisson"
-GREY_LEVELS = 255
 
 
 class Measure(io.ComfyNode):
@@ -68,14 +69,7 @@ class Measure(io.ComfyNode):
                     tooltip="Standard deviation of the noise at mid grey, in [-1, 1] pixel units (0.05 in the paper). "
                     "salt-and-pepper hits the fraction sigma^2 of the values (0.2: 4 %).",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Image i of a batch uses seed + i.",
-                ),
+                seed_input("Image i of a batch uses seed + i."),
             ],
             outputs=[MeasurementIO.Output(display_name="measurement"), io.Image.Output(display_name="picture")],
         )

@@ -27,7 +27,7 @@ from .measurement import ESTIMATE, measurement_of
 from .photo import fits_of, fitted, stitched
 from .problems import CLEAN, Job, Problem
 from .sampling import restore
-from .verdict import GREY_LEVELS
+from .types import GREY_LEVELS
 
 METHOD = "Glued MAP"
 QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}

@@ -9,8 +9,8 @@ from .account import notes, told
 from .pairs import beside, shown_pair
 from .problems import PROBLEMS
 from .repair import QUALITIES, Task, conditioning_of, masks_of, restore_photo
-from .sampling import DRAFT_VAE
-from .types import CATEGORY, check_choice, check_image
+from .sampling_inputs import DRAFT_VAE
+from .types import CATEGORY, check_choice, check_image, seed_input
 
 
 class RestorePhoto(io.ComfyNode):
@@ -51,14 +51,7 @@ class RestorePhoto(io.ComfyNode):
                         f"{name}: {steps} steps, {starts} candidate(s)." for name, (steps, starts) in QUALITIES.items()
                     ),
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed makes another guess at what is lost. Image i of a batch uses seed + i.",
-                ),
+                seed_input("Another seed makes another guess at what is lost. Image i of a batch uses seed + i."),
                 io.String.Input(
                     "prompt",
                     default="",

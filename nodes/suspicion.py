@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..operators import BayerMosaic, Operator, estimate_sigma
 from ..operators.discrepancy import ROUNDING
+from .types import GREY_LEVELS
 
 OFF = 4.0
 """Times, by which a given noise level and the estimate may differ: fine texture counts as noise."""
@@ -15,7 +16,6 @@ HOLE = 16
 """Side of a square of exactly one colour that is taken for a hole, in pixels."""
 PLAIN = 4.0
 """Grey levels of 255 by which the four pixels of a mosaic differ at least, on average."""
-GREY_LEVELS = 255
 
 
 def suspicions(photo: Tensor, A: Operator, sigma: float) -> list[str]:

@@ -13,6 +13,9 @@ from .. import operators
 
 CATEGORY = "inverse problems"
 BURNT = 0.99
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+GREY_LEVELS = 255
+"""Of an 8-bit picture: what noise is told in."""
 
 Operator = io.Custom("PSLD_OPERATOR")
 """A function of the image shape (C, H, W) that gives a LinearOperator: `partial(GaussianBlur, sigma=3.0)`."""
@@ -25,6 +28,11 @@ ReportIO = io.Custom("PSLD_REPORT")
 
 FitIO = io.Custom("PSLD_FIT")
 """operators.fit.Fit"""
+
+
+def seed_input(tooltip: str) -> io.Input:
+    """A seed, which the frontend keeps or changes after each run."""
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
 def pixels_from_image(image: Tensor, name: str = "image", dtype: torch.dtype = torch.float32) -> Tensor:

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ..operators.discrepancy import ROUNDING
 from ..operators.measurement import Measurement
-from .types import pixels_from_image
+from .types import GREY_LEVELS, pixels_from_image
 
-GREY_LEVELS = 255
 FAR = 0.12
 """Root mean square beyond the noise, in [-1, 1] pixel units."""
 EXACT, MATCHES = 1e-6, 1.1

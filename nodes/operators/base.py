@@ -12,8 +12,6 @@ from ...operators import Operator as ForwardOperator
 from ...operators.boundary import BOUNDARIES
 from ..types import CATEGORY, Operator, check_choice
 
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
-
 
 class OperatorNode(io.ComfyNode):
     """A node whose inputs are the keywords of one operator class; subclasses say which, and describe the inputs.
@@ -53,11 +51,6 @@ class OperatorNode(io.ComfyNode):
     def build(cls, **parameters: Any) -> partial[ForwardOperator]:
         """The operator as a function of the image shape (C, H, W)."""
         return partial(cls.make, **parameters)
-
-
-def seed_input(tooltip: str) -> io.Input:
-    """Seed of a random operator: the same seed gives the same operator on every device."""
-    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
 def boundary_input(

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ... import operators
 from ...operators.colour import LUMA
-from ..types import check_image
-from .base import OperatorNode, boundary_input, kernel_size_input, seed_input
+from ..types import check_image, seed_input
+from .base import OperatorNode, boundary_input, kernel_size_input
 
 EXACT = "What lies beyond the border; all have an exact pseudo-inverse."
 

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from ... import operators
 from ...operators.strokes import STROKES
 from ..masks import PAINTED, nothing_painted, painted, painting_inputs
-from .base import OperatorNode, seed_input
+from ..types import seed_input
+from .base import OperatorNode
 
 
 class InpaintMaskNode(OperatorNode):

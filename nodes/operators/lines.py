@@ -7,7 +7,8 @@ from functools import partial
 from comfy_api.latest import io
 
 from ... import operators
-from .base import OperatorNode, axis_input, seed_input
+from ..types import seed_input
+from .base import OperatorNode, axis_input
 
 
 class InpaintLinesNode(OperatorNode):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ... import operators
-from .base import OperatorNode, seed_input
+from ..types import seed_input
+from .base import OperatorNode
 
 
 class DenoiseNode(OperatorNode):
