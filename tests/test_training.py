@@ -234,8 +234,15 @@ def test_a_network_that_knows_the_answer_has_no_loss(parameterization):
     latents = diffusion.Latents(z, 3, torch.device("cpu"))
     loss = diffusion.DiffusionLoss(Knowing(), latents, 1.0, parameterization, 16, torch.device("cpu"), seed=0)
     assert float(loss()[parameterization]) < 1e-6
-    assert loss.weights.mean() == pytest.approx(1, abs=1e-5) and loss.weights[0] < loss.weights[-1]
-    assert len(set((loss.steps() * 16 // 1000).tolist())) == 16
+
+
+def test_noise_levels_are_spread_evenly_over_a_log_normal_distribution():
+    latents = diffusion.Latents(torch.zeros(1, 3, 4, 4), 3, torch.device("cpu"))
+    loss = diffusion.DiffusionLoss(torch.nn.Identity(), latents, 1.0, "v", 2000, torch.device("cpu"), seed=0)
+    sigmas = ((1 - loss.alphas) / loss.alphas).sqrt()[loss.steps()]
+    quartiles = sigmas.quantile(torch.tensor([0.25, 0.5, 0.75]))
+    expected = diffusion.MEDIAN_SIGMA * torch.exp(diffusion.SPREAD * torch.tensor([-0.6745, 0, 0.6745]))
+    torch.testing.assert_close(quartiles, expected, rtol=0.02, atol=0)
 
 
 def test_latents_have_unit_variance_after_scaling_with_a_posterior_and_without():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ from .loop import mixed_precision
 from .networks import alphas_cumprod
 
 LEARNING_RATE, DECAY = 4e-4, 0.9995
-MAX_SNR = 5.0
+MEDIAN_SIGMA, SPREAD = 2.0, 1.4
+"""Of the noise levels that a network sees: log-normal, sigma by that of unit-variance latents (Karras et al. 2022,
+table 1). A schedule's own steps would spend every other picture on noise that hides all but the mean picture."""
 PARAMETERIZATION = "v"
 """What a fresh U-Net predicts; one to go on with keeps its own."""
 
@@ -38,11 +42,7 @@ class Latents:
 
 
 class DiffusionLoss:
-    """Squared error of the prediction at evenly spread noise levels, all of it on the device.
-
-    Low noise levels count less, in the manner of Hang et al. (ICCV 2023): what a picture shows is decided at high
-    noise, where errors in the noise are small and errors in the picture large.
-    """
+    """Squared error of the prediction at log-normal noise levels, all of it on the device."""
 
     def __init__(self, network: UNet, latents: Latents, scale_factor: float, parameterization: str, batch: int,
                  device: torch.device, seed: int) -> None:
@@ -51,7 +51,7 @@ class DiffusionLoss:
         self.parameterization, self.batch, self.device = parameterization, batch, device
         self.generator = torch.Generator(device).manual_seed(seed)
         self.alphas = alphas_cumprod().to(device)
-        self.weights = weights(self.alphas, parameterization)
+        self.log_sigmas = ((1 - self.alphas) / self.alphas).log() / 2
 
     def __call__(self) -> dict[str, Tensor]:
         z = self.scale_factor * self.latents.draw(self.batch, self.generator)
@@ -62,22 +62,14 @@ class DiffusionLoss:
         target = noise if self.parameterization == "eps" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z
         with mixed_precision(self.device):
             predicted = self.network(noisy.contiguous(memory_format=torch.channels_last), t).float()
-        error = (predicted - target).square().mean(dim=(1, 2, 3))
-        return {self.parameterization: (self.weights[t] * error).mean()}
+        return {self.parameterization: (predicted - target).square().mean()}
 
     def steps(self) -> Tensor:
-        """One of every part of the schedule."""
+        """(B,) steps of the schedule; one of every part of the log-normal distribution."""
         evenly = torch.arange(self.batch, device=self.device)
         jitter = torch.rand(self.batch, generator=self.generator, device=self.device)
-        return ((evenly + jitter) / self.batch * len(self.alphas)).long().clamp_max(len(self.alphas) - 1)
-
-
-def weights(alphas: Tensor, parameterization: str) -> Tensor:
-    """Of the loss at every step, of mean 1."""
-    snr = alphas / (1 - alphas)
-    capped = snr.clamp_max(MAX_SNR)
-    found = (capped / snr).sqrt() if parameterization == "eps" else (capped + 1) / (snr + 1)
-    return found / found.mean()
+        log_sigma = math.log(MEDIAN_SIGMA) + SPREAD * torch.special.ndtri((evenly + jitter) / self.batch)
+        return torch.searchsorted(self.log_sigmas, log_sigma).clamp_max(len(self.alphas) - 1)
 
 
 def randn(like: Tensor, generator: torch.Generator) -> Tensor:
