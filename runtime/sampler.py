@@ -184,7 +184,7 @@ def see_in_windows(guider: object, options: dict, x: Tensor, vae: VAE, window: i
     grid = window_grid(tuple(x.shape[-2:]), guider.inner_model, spatial_factor(vae), window)
     if grid is None:
         return None
-    check_windows(guider.conds, options)
+    check_windows(guider.conds, options, grid.shape)
     free = comfy.model_management.get_free_memory(x.device)
     windows = Windows(grid, windows_at_once(guider.inner_model, x, grid, free))
     options["context_handler"] = windows

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .grid import Grid, Window, blend
 from .ldm import LDMModel
+from .sizes import sizes_of
 
 OVERLAP = 4
 """A window shares a fourth of its side with the next."""
@@ -84,12 +85,17 @@ class Windows(comfy.context_windows.ContextHandlerABC):
     def get_resized_cond(self, cond_in: list[dict], x_in: Tensor, window: Window, device=None) -> list:
         return cut_conds(cond_in, [window], self.grid.shape, x_in)
 
+    def cut(self, model, conds: Sequence[dict], windows: Sequence[Window], x: Tensor) -> list[dict]:
+        """Conditionings for a batch of these windows of x, told of sizes that are theirs."""
+        local = cut_conds(conds, windows, self.grid.shape, x)
+        return [c | {"model_conds": c["model_conds"] | sizes_of(model, c, windows, len(x))} for c in local]
+
     def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, timestep: Tensor, model_options: dict):
         controls = control_chain(conds)
         masked = [None if cond is None else [area_as_mask(c, x_in) for c in cond] for cond in conds]
 
         def denoise(pieces: Tensor, windows: Sequence[Window]) -> Tensor:
-            local = [None if cond is None else cut_conds(cond, windows, self.grid.shape, x_in) for cond in masked]
+            local = [None if cond is None else self.cut(model, cond, windows, x_in) for cond in masked]
             times = timestep.repeat(len(windows))
             with self.hints_of(controls, windows[0]):
                 return torch.stack(calc_cond_batch(model, local, pieces, times, model_options), dim=1)
@@ -114,18 +120,22 @@ class Windows(comfy.context_windows.ContextHandlerABC):
                 control.cond_hint_original, control.extra_concat_orig, control.cond_hint = hint, extra, None
 
 
-def check_windows(conds: Mapping[str, Sequence[dict]], model_options: Mapping) -> None:
-    """ValueError, in a sentence for the user, for what cannot be cut into windows."""
+def check_windows(conds: Mapping[str, Sequence[dict]], model_options: Mapping, shape: tuple[int, int]) -> None:
+    """ValueError, in a sentence for the user, for what cannot be cut into windows of latents (h, w)."""
     way_out = "disconnect it, or set window to the size of the picture for one pass."
+    whole = f"made for the whole picture, not for windows; {way_out}"
     if "context_handler" in model_options:
         raise ValueError(f"model: a context windows node is attached, and the picture needs its own; {way_out}")
     if "sampler_calc_cond_batch_function" in model_options:
         raise ValueError(f"model: a patch replaces how it is evaluated and would miss the windows; {way_out}")
+    patches = model_options.get("transformer_options", {}).get("patches", {})
+    if any(getattr(patch, "image", None) is not None for kind in patches.values() for patch in kind):
+        raise ValueError(f"model: a patch shows it a picture (a control of Qwen-Image, Z-Image or Anima), {whole}")
     for name, cond in ((name, c) for name, parts in conds.items() for c in parts or ()):
         if "gligen" in cond:
-            raise ValueError(f"{name}: GLIGEN boxes are placed in the whole picture, not in windows; {way_out}")
-        if any(isinstance(value, comfy.conds.CONDList) for value in cond.get("model_conds", {}).values()):
-            raise ValueError(f"{name}: its reference image belongs to the whole picture, not to windows; {way_out}")
+            raise ValueError(f"{name}: it has GLIGEN boxes, {whole}")
+        if any(of_another_size(value, shape) for value in cond.get("model_conds", {}).values()):
+            raise ValueError(f"{name}: it has a reference image, {whole}")
 
 
 def cut_conds(conds: Sequence[dict], windows: Sequence[Window], shape: tuple[int, int], x: Tensor) -> list[dict]:
@@ -152,6 +162,12 @@ def cut_conds(conds: Sequence[dict], windows: Sequence[Window], shape: tuple[int
 def covers(value: object, shape: tuple[int, int]) -> bool:
     """Whether a value of a conditioning has an entry at each latent (as what inpainting models concatenate)."""
     return isinstance(value, Tensor) and value.ndim >= 4 and tuple(value.shape[-2:]) == shape
+
+
+def of_another_size(value: comfy.conds.CONDRegular, shape: tuple[int, int]) -> bool:
+    """Whether a value of a conditioning is a picture, or several, with no entry for each latent."""
+    noise_shape = isinstance(value, comfy.conds.CONDNoiseShape) and not covers(value.cond, shape)
+    return noise_shape or isinstance(value, comfy.conds.CONDList)
 
 
 def area_as_mask(cond: dict, x: Tensor) -> dict:

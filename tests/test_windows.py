@@ -121,18 +121,26 @@ def test_conditioning_is_cut_as_the_picture_is(kind, local):
     assert "area" not in area_as_mask(positive[1], x)
 
 
+class Showing:
+    """A patch that holds a picture, as ComfyUI's controls of transformers do."""
+
+    image = torch.zeros(1, 8, 8, 3)
+
+
 @pytest.mark.parametrize(
     ("cond", "options", "words"),
     [
         ({"gligen": ()}, {}, "GLIGEN boxes"),
         ({"model_conds": {"ref_latents": comfy.conds.CONDList([torch.zeros(1)])}}, {}, "reference image"),
+        ({"model_conds": {"image_cond": comfy.conds.CONDNoiseShape(torch.zeros(1, 4, 9, 9))}}, {}, "reference image"),
+        ({}, {"transformer_options": {"patches": {"double_block": [Showing()]}}}, "a patch shows it a picture"),
         ({}, {"context_handler": object()}, "context windows"),
         ({}, {"sampler_calc_cond_batch_function": object()}, "replaces how it is evaluated"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(cond, options, words):
     with pytest.raises(ValueError, match=words):
-        check_windows({"positive": [cond]}, options)
+        check_windows({"positive": [cond]}, options, (40, 56))
 
 
 def restoration(method: str, **settings) -> dict:
