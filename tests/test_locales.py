@@ -16,14 +16,16 @@ FIRST = {f"PSLD_{name}" for name in (
 )}  # fmt: skip
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES) if schema.node_id in FIRST}
 LANGUAGES = ("zh", "ja", "fr")
-WITH_PAGES = ("zh", "ja")
-PICTURE = re.compile(r"!\[.*?\]\((.+?)\)")
+WITH_PAGES = ("zh", "ja", "fr")
+PICTURE = re.compile(r"!\[(.*?)\]\((.+?)\)")
+BREAKABLE = re.compile(r" [:;?!»]|« |'")
+"""What French never has: a plain space where a line must not break, a typewriter's apostrophe."""
 PAGES = ROOT / "web" / "docs"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_name_and_tooltip_is_translated(language):
-    translated = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text())
+    translated = json.loads(read(ROOT / "locales" / language / "nodeDefs.json"))
     assert translated.keys() == FIRST == SCHEMAS.keys()
     for name, schema in SCHEMAS.items():
         node = translated[name]
@@ -34,16 +36,25 @@ def test_every_name_and_tooltip_is_translated(language):
             words = node["inputs"][known.id]
             assert words["name"] and bool(words.get("tooltip")) == bool(known.tooltip), (name, known.id)
             assert not known.tooltip or words["tooltip"] != known.tooltip, (name, known.id)
+            explained = [one for one in getattr(known, "options", None) or [] if f"{one}:" in known.tooltip]
+            assert [one for one in explained if one not in words["tooltip"]] == []
 
 
 @pytest.mark.parametrize("name", sorted(FIRST))
 @pytest.mark.parametrize("language", WITH_PAGES)
 def test_every_page_is_translated_with_its_pictures_and_tables(language, name):
     page, original = read(PAGES / name / f"{language}.md"), read(PAGES / f"{name}.md")
-    assert PICTURE.findall(page) == PICTURE.findall(original)
+    title = json.loads(read(ROOT / "locales" / language / "nodeDefs.json"))[name]["display_name"]
+    assert page.startswith(f"# {title}\n")
+    assert PICTURE.findall(page) == [(title, file) for _, file in PICTURE.findall(original)]
     for start in ("| ", "- ", "#"):
         assert lines(page, start) == lines(original, start), start
     assert page != original
+
+
+def test_french_breaks_no_line_before_its_punctuation():
+    texts = [*PAGES.glob("*/fr.md"), *(ROOT / "locales" / "fr").iterdir()]
+    assert [(text.name, BREAKABLE.findall(read(text))) for text in texts if BREAKABLE.search(read(text))] == []
 
 
 def read(file: Path) -> str:
