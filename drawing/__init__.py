@@ -3,5 +3,6 @@
 Each module of `DRAWINGS` has a `write()`, which writes its files anew and returns a line that says which.
 """
 
-DRAWINGS = ("interface", "samples", "workflows", "thumbnails", "registry", "gallery", "pages", "reliability", "screens")
+DRAWINGS = ("interface", "samples", "workflows", "blueprints", "thumbnails", "registry", "gallery", "pages",
+            "reliability", "screens")  # fmt: skip
 """In the order in which one needs the other."""

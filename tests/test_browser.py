@@ -17,7 +17,7 @@ from PIL import Image
 from psld.devkit.client import Client
 from psld.devkit.environment import chromium
 from psld.devkit.server import PACK, Server, comfyui_server
-from psld.drawing import old_photo, restoring, workflows
+from psld.drawing import blueprints, old_photo, restoring, workflows
 from psld.drawing.priors import PRIORS
 from psld.drawing.samples import sample
 from psld.tests.prompts import node as api_node
@@ -260,6 +260,22 @@ def test_what_people_type_finds_a_node_and_a_template(word: str, page: Any) -> N
     for prior in PRIORS:
         page.get_by_text(restoring.title(title, prior), exact=True).first.wait_for(state="attached")
     page.keyboard.press("Escape")
+
+
+def test_the_box_with_a_model_in_it_can_be_put_on_the_canvas(page: Any) -> None:
+    page.evaluate("""() => {
+        window.app.graph.clear()
+        void window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')
+    }""")
+    page.get_by_placeholder("Search Nodes...").fill(blueprints.title("ldm"))
+    page.get_by_role("option").filter(has_text=blueprints.title("ldm")).first.click()
+    page.mouse.click(500, 300)
+    page.wait_for_function("() => window.app.graph._nodes.length")
+    sent = prompt(page)
+    (restore,) = (node for node in sent.values() if node["class_type"] == "PSLD_RestorePhoto")
+    assert [sent[restore["inputs"][key][0]]["class_type"] for key in ("model", "vae")] == ["PSLD_LoadLDM"] * 2
+    shown = page.evaluate("() => window.app.graph._nodes[0].widgets.map(widget => widget.value)")
+    assert shown[:4] == [restore["inputs"][key] for key in ("problem", "strength", "quality", "seed")]
 
 
 @pytest.mark.parametrize(("width", "height"), SCREENS)
