@@ -43,12 +43,14 @@ def pictures() -> dict[str, Callable[[], Image.Image]]:
 
 
 def operator(example: gallery.Example) -> Image.Image:
-    """The panels of an operator's strip in the gallery, two in a row: a help page is narrow."""
+    """The panels of an operator's strip in the gallery, two in a row and captioned in words: a help page is narrow."""
     with Image.open(gallery.FOLDER / example.file) as file:
         strip = file.convert("RGB")
-    linear = gallery.maker(example.node, example.inputs)((3, gallery.SIDE, gallery.SIDE)).linear
-    places = range(0, strip.width if linear else strip.width // 2, SIDE + GAP)
-    return tiled([strip.crop((left, 0, left + SIDE, strip.height)) for left in places])
+    known = gallery.maker(example.node, example.inputs)((3, gallery.SIDE, gallery.SIDE))
+    captions = ["photo", f"known of it: {panels.size(known)}", "adjoint, A^T y", "without a model, A^+ y"]
+    lefts = range(0, strip.width if known.linear else strip.width // 2, SIDE + GAP)
+    parts = [strip.crop((left, 0, left + SIDE, SIDE)) for left in lefts]
+    return tiled([captioned(part, caption) for part, caption in zip(parts, captions, strict=False)])
 
 
 def grid(shown: figures.Panels | Image.Image) -> Image.Image:
