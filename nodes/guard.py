@@ -1,6 +1,7 @@
-"""What every node of the pack has around it: its inputs are checked against its schema, and Cancel reaches its loops.
+"""What every node of the pack has around it.
 
-The server checks the widgets that a person fills in, but not what comes over a link, and lets NaN pass.
+Its inputs are checked against its schema: the server checks the widgets that a person fills in, but not what comes over
+a link, and lets NaN pass. Pictures of half precision (`--fp16-intermediates`) become float32. Cancel reaches its loops.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io
 from torch import Tensor
@@ -53,7 +55,7 @@ SOCKETS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # type -> what it is 
 
 
 def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The same node, whose `execute` refuses with a ValueError what its schema does not allow, and can be cancelled."""
+    """The same node: its `execute` refuses with a ValueError what its schema does not allow, and can be cancelled."""
     execute = node.execute.__func__
     parameters = inspect.signature(execute).parameters
     names = [name for name in parameters if name != "cls"]
@@ -76,10 +78,17 @@ def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
             elif not known.optional and (name not in parameters or parameters[name].default is inspect.Parameter.empty):
                 check(known, None)
         with stoppable(throw_exception_if_processing_interrupted):
-            return execute(cls, *args, **kwargs)
+            return execute(cls, **{name: single_precision(value) for name, value in given.items()})
 
     node.execute = classmethod(run)
     return node
+
+
+def single_precision(value: Any) -> Any:
+    """A tensor of half precision, or a list of them, in float32; anything else as it is."""
+    if isinstance(value, list):
+        return [single_precision(part) for part in value]
+    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def check(known: io.Input, value: Any) -> None:
