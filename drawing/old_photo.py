@@ -43,4 +43,4 @@ def templates() -> Iterator[Template]:
             [ABOVE, "restore"],
             [BELOW_BAR, "colour", "save restored", ROOM, "report"],
         ]
-        yield Template(title(NAME, prior), nodes, columns)
+        yield Template(title(NAME, prior), nodes, columns, shows=("save restored",))

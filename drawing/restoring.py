@@ -116,4 +116,4 @@ def templates() -> Iterator[Template]:
             }
             note = Note(TEXT.format(note=job.note, advice=advice(prior)), height=320)
             columns = [[note], ["prior", "photo"], ["restore"], ["save restored", ROOM, "report"]]
-            yield Template(title(name, prior), nodes, columns)
+            yield Template(title(name, prior), nodes, columns, shows=("save restored",))

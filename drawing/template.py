@@ -7,13 +7,17 @@ from typing import Any
 
 from .litegraph import Catalogue, Columns, Node, defaults, ui_format
 
+ASKED = (("photo", "image"), ("restore", "problem"), ("restore", "strength"), ("restore", "seed"))
+"""Nodes and their widgets that a person sees in app mode."""
+
 
 @dataclass(frozen=True)
 class Template:
     """`nodes` by name, each after those that it takes its inputs from; `columns` from left to right.
 
     `previewed` nodes save in the API's format, for programs to fetch, and only preview in the UI's, which lacks those
-    that are `left_out`.
+    that are `left_out`. Where it `shows` the results of nodes, it opens in the frontend's app mode too, which asks for
+    no more than the widgets of `ASKED`.
     """
 
     title: str
@@ -21,6 +25,7 @@ class Template:
     columns: Columns
     previewed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
 
     def api(self, catalogue: Catalogue) -> dict[str, dict[str, Any]]:
         """The graph as the server takes it; the names in our description become titles, which programs go by."""
@@ -48,7 +53,11 @@ class Template:
             nodes[name] = Node("PreviewImage", {"images": nodes[name].inputs["images"]}, nodes[name].title)
         ids = {name: int(number) for name, number in self.ids().items()}
         columns = [[item for item in column if not isinstance(item, str) or item in nodes] for column in self.columns]
-        return ui_format(self.title, nodes, ids, columns, catalogue)
+        workflow = ui_format(self.title, nodes, ids, columns, catalogue)
+        if self.shows:
+            asked = [[ids[name], widget] for name, widget in ASKED]
+            workflow["extra"]["linearData"] = {"inputs": asked, "outputs": [ids[name] for name in self.shows]}
+        return workflow
 
     def ids(self) -> dict[str, str]:
         """The number of each node, as text."""

@@ -165,6 +165,17 @@ def test_no_wire_passes_behind_a_node_that_it_does_not_belong_to(name):
 
 
 @pytest.mark.parametrize("prior", restoring.PRIORS)
+@pytest.mark.parametrize("job", [*restoring.JOBS, old_photo.NAME])
+def test_app_mode_asks_for_the_photo_and_what_is_wrong_and_shows_the_restored_picture(job, prior, catalogue):
+    workflow = read(f"{restoring.title(job, prior)}.json")
+    kinds, app = {node["id"]: node["type"] for node in workflow["nodes"]}, workflow["extra"]["linearData"]
+    asked = [(kinds[number], widget) for number, widget in app["inputs"]]
+    assert asked == [("LoadImage", "image"), *(("PSLD_RestorePhoto", w) for w in ("problem", "strength", "seed"))]
+    assert all(widget in litegraph.defaults(catalogue[kind]) for kind, widget in asked)
+    assert [kinds[number] for number in app["outputs"]] == ["SaveImage"]
+
+
+@pytest.mark.parametrize("prior", restoring.PRIORS)
 @pytest.mark.parametrize("job", restoring.JOBS)
 def test_a_photo_takes_four_nodes_and_a_report(job, prior):
     kinds = [node["class_type"] for node in read(f"api/{restoring.title(job, prior)}.json").values()]
