@@ -25,6 +25,8 @@ async def comfy_entrypoint():
     """Entry point of the V3 node API; imports lazily so that tools may import this package without ComfyUI."""
     from .nodes import PSLDExtension
     from .runtime.samples import offer_samples
+    from .runtime.web_files import offer_files
 
     offer_samples()
+    offer_files()
     return PSLDExtension()
