@@ -28,6 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict]]:
     return result.stdout, json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_there_is_a_row_for_every_call_size_and_batch(run) -> None:
     _, rows = run
     assert all(list(row) == COLUMNS for row in rows)
@@ -37,6 +38,7 @@ def test_there_is_a_row_for_every_call_size_and_batch(run) -> None:
         assert len(found) == len(expected) and set(found) == expected
 
 
+@pytest.mark.slow
 def test_the_ratio_compares_with_deepinv_where_it_can(run) -> None:
     for row in run[1]:
         assert row["ms"] > 0 and row["device"].endswith("1 thread")
@@ -46,6 +48,7 @@ def test_the_ratio_compares_with_deepinv_where_it_can(run) -> None:
             assert row["ms_deepinv"] is row["ratio"] is None
 
 
+@pytest.mark.slow
 def test_the_table_has_the_same_rows(run) -> None:
     printed, rows = run
     lines = [line for line in printed.splitlines() if line.startswith("| ")]

@@ -21,6 +21,7 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args(["--steps", "2", *words])
 
 
+@pytest.mark.slow
 def test_a_row_for_each_family_and_method(tmp_path):
     out = tmp_path / "made" / "rows.json"
     assert families.run(arguments("--families", "SD 1.5", "HiDream-I1", "--out", str(out))) == 0

@@ -110,7 +110,8 @@ def fail():
     raise RuntimeError("the disk is full")
 
 
-@pytest.mark.parametrize("prior", ["ldm", pytest.param("sd15", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["ldm", "sd15"])
 def test_the_stock_sampler_is_bit_equal_after_a_run_an_error_and_a_cancel(prior, executor, run_prompt):
     executor.reset()
     fresh = stock_output(run_prompt, prior)

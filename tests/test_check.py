@@ -22,6 +22,7 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args([*words])
 
 
+@pytest.mark.slow
 def test_three_methods_restore_a_photo(tmp_path, capsys):
     assert run(arguments(PRIOR, "--steps", "3", "--out", str(tmp_path / "new"))) == 0
     rows = json.loads((tmp_path / "new" / "check.json").read_text())["rows"]

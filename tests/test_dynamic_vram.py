@@ -81,6 +81,7 @@ def test_what_has_a_file_is_read_once(prior):
     assert plain(patcher) is twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
 def test_any_sampler_node_restores_the_same_under_dynamic_vram(prior, method):
     model, vae = prior

@@ -78,6 +78,7 @@ def prompt(kind: str, sigma: float) -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_defocus_of_a_hand_is_found():
     model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
     (operator,) = call("DefocusBlur", radius=3.0, boundary="reflect")
@@ -87,6 +88,7 @@ def test_the_defocus_of_a_hand_is_found():
     assert abs(float(found.split()[-2]) - 3) < 0.4, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1.3, 0.0])
 def test_the_blur_of_a_hand_is_found(run_prompt, comfy_base, sigma):
     hand = photo().movedim(-1, 1) * 2 - 1

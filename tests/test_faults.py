@@ -132,6 +132,7 @@ def test_cancel_reaches_conjugate_gradients(prior):
         restore(prior, measured, "Proximal gluing", candidates=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_that_another_pack_left_off_make_no_difference(prior, measurement, method):
     usual = restore(prior, measurement, method)
@@ -143,6 +144,7 @@ def test_gradients_that_another_pack_left_off_make_no_difference(prior, measurem
         torch.set_grad_enabled(True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_models_unloaded_and_patched_in_between_make_no_difference(prior, measurement, method):
     """What the server does at /free, and what a LoRA does to a clone of the model."""

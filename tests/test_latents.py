@@ -57,6 +57,7 @@ def test_outside_a_latent_noise_mask_the_given_latent_stays(prior, method):
     assert (z - given)[..., 4:12].abs().mean() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Glued MAP", "Proximal gluing", "Local MAP", "LatentDAPS"])
 def test_at_low_noise_a_run_stays_near_the_given_latent(prior, method):
     model, vae = prior

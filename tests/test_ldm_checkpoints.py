@@ -31,6 +31,7 @@ def ffhq(request, tmp_path_factory):
     file.unlink()
 
 
+@pytest.mark.slow
 def test_ffhq256_vq_f4_loads_and_runs(ffhq):
     model, vae = ffhq
     parameters = sum(p.numel() for p in model.model.diffusion_model.parameters())
@@ -46,6 +47,7 @@ def test_ffhq256_vq_f4_loads_and_runs(ffhq):
     assert again.shape == out.shape and 0.01 < float(again.std()) < 10
 
 
+@pytest.mark.slow
 def test_vq_first_stage_quantises_in_the_decoder(ffhq):
     _, vae = ffhq
     model = vae.first_stage_model

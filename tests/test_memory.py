@@ -88,6 +88,7 @@ def networks(prior) -> dict[str, torch.nn.Module]:
             "encoder": vae.first_stage_model.encoder}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "name"),
     [("Glued MAP", "unet"), ("Glued MAP", "decoder"), ("PSLD", "unet"), ("Proximal gluing", "encoder")],
@@ -104,6 +105,7 @@ def test_out_of_memory_at_any_call_ends_with_the_picture(method, name, prior, me
         assert caplog.text.count("out of memory; going on from here with candidates one by one") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), [("Glued MAP", "decoder"), ("PSLD", "unet"), ("PSLD", "decoder")])
 def test_out_of_memory_in_backward_ends_with_the_picture(method, name, prior, measurement, caplog):
     module = networks(prior)[name]

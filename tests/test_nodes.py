@@ -38,6 +38,7 @@ def restore(prior: dict, measurement, **settings) -> torch.Tensor:
     return call("KSampler", **prior, measurement=measurement, **(defaults | settings))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["PSLD", "GML-DPS", "LDPS"])
 def test_a_batch_equals_its_single_runs(prior, method):
     pictures = photo(batch=4)
@@ -164,6 +165,7 @@ def test_a_weight_of_minus_one_is_the_methods_own(prior, method):
 OWN_CANDIDATES = {"Glued MAP": 4, "Proximal gluing": 4, "Local MAP": 1, "LDPS": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "own"), OWN_CANDIDATES.items())
 def test_no_candidates_are_as_many_as_the_method_wants(prior, method, own):
     settings = dict(measurement=measure(photo()), method=method, scheduler="auto", steps=3)

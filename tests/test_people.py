@@ -138,6 +138,7 @@ class NoDoubles(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "DDRM"])
 def test_no_method_computes_in_double_precision(method):
     model, vae = call("LoadLDM", ckpt_name=EMBEDDED)[:2]

@@ -63,6 +63,7 @@ def saved_picture(base: Path, prefix: str) -> np.ndarray:
     return saved_pictures(base, prefix, 1)[0]
 
 
+@pytest.mark.slow
 def test_a_large_photo_with_an_alpha_hole_is_restored_and_keeps_its_size_and_known_pixels(run_prompt, comfy_base):
     """The embedded prior restores the hole in a window of its own size: sampling 1,537 x 2,049 takes a GPU."""
     photo = noisy_photo(1537, 2049)
@@ -76,6 +77,7 @@ def test_a_large_photo_with_an_alpha_hole_is_restored_and_keeps_its_size_and_kno
     assert (saved[known] == photo[known]).all() and (saved[~known] != photo[~known]).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pad", "crop"])
 def test_a_large_photo_passes_every_node_but_the_sampler_as_a_whole(run_prompt, comfy_base, method):
     photo = noisy_photo(1537, 2049)

@@ -48,6 +48,7 @@ def latent(prior: dict, measurement, method: str, **settings) -> torch.Tensor:
     return call("KSampler", **prior, measurement=measurement, method=method, **(defaults | settings))[0]["samples"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["LDPS", "DDRM", "Glued MAP", "Proximal gluing", "MMPS"])
 def test_methods_fit_pixels_down_to_their_noise(pixel_model, method):
     measurement = measure(sigma=0.05)

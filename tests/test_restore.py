@@ -218,6 +218,7 @@ def test_pictures_of_several_nodes_have_names_that_tell_them_apart() -> None:
     assert [end for end, _ in saved(workflow, outputs)] == ["_SaveImage_4_1", "_SaveImage_4_2", "_it_all_9_1"]
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text("import time; time.sleep(60)")
     leashed = [sys.executable, str(LEASH), str(tmp_path / "server.py")]

@@ -56,6 +56,7 @@ def spoilt(problem: str) -> tuple[torch.Tensor, torch.Tensor]:
     return clean, bad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_four_nodes_restore_a_photo(problem, run_prompt, comfy_base):
     clean, bad = spoilt(problem)
@@ -96,6 +97,7 @@ def test_it_does_as_well_as_the_parts_by_hand(run_prompt, comfy_base):
     assert restored > by_hand - 0.2 and restored > psnr(bad, clean) + 5
 
 
+@pytest.mark.slow
 def test_a_batch_equals_its_single_runs():
     with torch.inference_mode():
         model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)

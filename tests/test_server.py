@@ -19,7 +19,7 @@ from psld.nodes import NODES
 from psld.nodes.operators import NODES as OPERATORS
 from psld.tests.bad_values import INPUTS, good, sockets
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

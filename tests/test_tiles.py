@@ -55,6 +55,7 @@ def test_backward_keeps_the_activations_of_one_tile(tiny):
     assert kept == [z.numel()]
 
 
+@pytest.mark.slow
 def test_seams_do_not_show_through_group_norms(prior):
     """Tiles share their statistics: steps across their borders are as elsewhere, and nearer to the whole decoding."""
     with differentiable([prior]), torch.no_grad():

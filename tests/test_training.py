@@ -263,6 +263,7 @@ def test_shifted_pictures_are_parts_of_the_reflected_ones_and_half_are_mirrored(
     assert (moved[:, 0, 0, 32] - 31.5).abs().max() <= 2.5
 
 
+@pytest.mark.slow
 def test_a_prior_in_the_latents_of_a_given_autoencoder_is_trained_and_gone_on_with(photos, tmp_path):
     torch.manual_seed(0)
     given = tmp_path / "tiny"

@@ -174,6 +174,7 @@ def wall(comfy_base):
     return picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
 def test_a_large_picture_is_restored_in_windows(method, wall, run_prompt):
     outputs = run_prompt(restoration(method))

@@ -152,6 +152,7 @@ def test_identities_of_two(first, then, data):
     check(operator, 2, data.draw(st.floats(0.01, 100)))
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=25)
 @given(data=st.data())
 def test_identities_of_a_stack(data):

@@ -39,6 +39,7 @@ def prior():
         return load_ldm(PRIORS / "hands64.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LATENT)
 def test_only_methods_that_differentiate_the_unet_run_it_with_a_graph(prior, method):
     model, vae = prior
@@ -57,6 +58,7 @@ def test_only_methods_that_differentiate_the_unet_run_it_with_a_graph(prior, met
     assert set(calls) == {(graph, not graph, graph)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", LATENT)
 def test_the_vae_keeps_its_weights_unless_the_method_differentiates_it(prior, method):
     _, vae = prior
@@ -72,6 +74,7 @@ def test_the_vae_keeps_its_weights_unless_the_method_differentiates_it(prior, me
     assert next(vae.first_stage_model.decoder.parameters()) is weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Proximal gluing", "Local MAP", "ReSample", "LatentDAPS", "MMPS"])
 def test_a_batch_equals_its_single_runs(prior, method):
     measured, noise = measurement(batch=2), torch.randn(2, 4, 16, 16)
