@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from .litegraph import Node, Note
+from .litegraph import NARROW, Node, Note
 from .priors import PRIORS, advice, conditionings, loader, sampler, texts, vae
 from .restoring import JOBS, photo, restored
 from .template import Template
 from .trials import operator
 
+PICTURE = 250
+"""Width of one of nine, in pixels."""
 GAMMAS, OMEGAS = (0.01, 0.1, 1.0), (0.3, 1.0, 3.0)
 GRID = "Compare - gamma and omega of PSLD (no download)"
 GRID_NOTE = """PSLD with three weights of the gluing, **gamma**, by three of the measurement, **omega**, on one \
@@ -29,14 +32,15 @@ def grid() -> Template:
         "operator": operator("ldm", "super_resolution"),
         "measure": Node("PSLD_Measure", {"image": ("photo", 0), "operator": ("operator", 0), **noise}),
     }
-    columns = [[Note(GRID_NOTE, height=160), "photo", "prior", "operator", "measure"]]
+    nodes = {name: replace(node, width=NARROW) for name, node in nodes.items()}
+    columns = [[Note(GRID_NOTE, height=180, width=NARROW), "photo"], ["prior", "operator", "measure"]]
     for gamma in GAMMAS:
         columns.append([])
         for omega in OMEGAS:
             words = f"gamma {gamma:g}, omega {omega:g}"
             run = sampler("ldm", method="PSLD", gamma=gamma, omega=omega)
-            nodes[f"run {words}"] = Node(run.class_type, run.inputs, words, folded=True)
-            nodes[words] = Node("PreviewImage", {"images": (f"run {words}", 1)}, words, width=250)
+            nodes[f"run {words}"] = Node(run.class_type, run.inputs, words, folded=True, width=PICTURE)
+            nodes[words] = Node("PreviewImage", {"images": (f"run {words}", 1)}, words, width=PICTURE)
             columns[-1] += [f"run {words}", words]
     return Template(GRID, nodes, columns)
 

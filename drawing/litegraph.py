@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .routing import SLOT, TITLE, Point, Router
+
 Catalogue = dict[str, dict[str, Any]]
 """`/object_info`: what ComfyUI knows of each node type"""
 
@@ -22,7 +24,10 @@ CONTENT_HEIGHT = {
     "CLIPTextEncode": PROMPT,
 }
 OPTIONAL, BYPASS = 7, 4  # LiteGraph's shape of an optional socket, and its mode of a bypassed node
-WIDTH, GAP_X, GAP_Y, TITLE, SLOT, WIDGET = 300, 40, 20, 30, 20, 24
+GAP_X, GAP_Y, WIDGET = 40, 20, 24
+NARROW = 268
+"""Of a node or a note, in pixels, where there are five columns."""
+NODES_2 = (38, 28)  # height of a node in the frontend's newer drawing without slots, and of a widget there
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Note:
 
     text: str
     height: int
+    width: int = 300
 
 
 Columns = list[list[str | Note | int]]
@@ -61,7 +67,8 @@ def ui_format(
     next_id, placed = max(ids.values()) + 1, []
     x = 0
     for column in columns:
-        y, width = TITLE, max(nodes[item].width if isinstance(item, str) else WIDTH for item in column)
+        items = [nodes[item] if isinstance(item, str) else item for item in column if not isinstance(item, int)]
+        y, width = TITLE, max(item.width for item in items)
         for item in column:
             if isinstance(item, int):
                 y += item
@@ -76,6 +83,7 @@ def ui_format(
         x += width + GAP_X
     for order, written in enumerate(sorted(placed, key=lambda node: node["id"])):
         written["order"] = order
+    router = Router({node["id"]: node for node in placed}, GAP_X)
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
         "revision": 0,
@@ -85,9 +93,21 @@ def ui_format(
         "links": links,
         "groups": [],
         "config": {},
-        "extra": {},
+        "extra": reroutes({link[0]: router.points(link) for link in links}),
         "version": 0.4,
     }
+
+
+def reroutes(points: dict[int, list[Point]]) -> dict[str, Any]:
+    """The points that wires go by, as the frontend keeps them: a chain for each wire, of which it knows the last."""
+    chains, last = [], []
+    for link, way in points.items():
+        for i, point in enumerate(way):
+            parent = {"parentId": len(chains)} if i else {}
+            chains.append({"id": len(chains) + 1, **parent, "pos": list(point), "linkIds": [link]})
+        if way:
+            last.append({"id": link, "parentId": len(chains)})
+    return {"reroutes": chains, "linkExtensions": last} if chains else {}
 
 
 def offered() -> Catalogue:
@@ -171,12 +191,13 @@ def ui_node(node: Node, node_id: int, links: list[list[Any]], info: dict[str, An
         {"name": name, "type": kind, "links": [link[0] for link in links if link[1:3] == [node_id, slot]]}
         for slot, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
     ]
-    height = SLOT * max(len(inputs), len(outputs)) + WIDGET * len(values) + 14
+    slots = SLOT * max(len(inputs), len(outputs))
+    height = slots + WIDGET * len(values) + 14 + CONTENT_HEIGHT.get(node.class_type, 0)
     written = {
         "id": node_id,
         "type": node.class_type,
         "pos": [0, 0],
-        "size": [node.width, height + CONTENT_HEIGHT.get(node.class_type, 0)],
+        "size": [node.width, max(height, slots + NODES_2[0] + NODES_2[1] * len(values))],
         "flags": {"collapsed": True} if node.folded else {},
         "order": 0,
         "mode": BYPASS if node.bypassed else 0,
@@ -195,7 +216,7 @@ def ui_note(note: Note, node_id: int) -> dict[str, Any]:
         "type": "MarkdownNote",
         "title": "What to do",
         "pos": [0, 0],
-        "size": [WIDTH, note.height],
+        "size": [note.width, note.height],
         "flags": {},
         "order": 0,
         "mode": 0,

@@ -23,8 +23,8 @@ What matters in PSLD KSampler: **method** and **steps**. {advice}
 """
 COLUMNS = [
     ["photo", "size"],
-    ["operator", "measure", "save measurement"],
-    ["prior", "positive", "negative", "sampler"],
+    ["prior", "positive", "negative", "operator", "measure", "save measurement"],
+    ["sampler"],
     ["save restored", "view", "save pinv", "metrics", "text"],
 ]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from .litegraph import Node, Note
+from .litegraph import NARROW, Node, Note
 from .priors import PRIORS, advice, loader, sampler, texts, vae
 from .restoring import photo
 from .samples import SIGMA_BLUR, SMALLER
@@ -86,11 +87,13 @@ def templates() -> Iterator[Template]:
     """Every job with the embedded prior and with SD 1.5."""
     for job in JOBS:
         for prior in ("ldm", "sd15"):
-            note = Note(TEXT.format(note=NOTES[job], advice=advice(prior)), height=260)
+            note = Note(TEXT.format(note=NOTES[job], advice=advice(prior)), height=290, width=NARROW)
             columns = [
-                [note, "photo", "lines"],
-                ["prior", "positive", "negative", "fit", "operator", "measure"],
+                [note, "photo", "prior"],
+                ["lines", "fit", "positive", "negative"],
+                ["operator", "measure"],
                 ["sampler"],
                 ["consistent", "undo", "save restored"],
             ]
-            yield Template(title(job, prior), graph(job, prior), columns)
+            nodes = {name: replace(node, width=NARROW) for name, node in graph(job, prior).items()}
+            yield Template(title(job, prior), nodes, columns)
