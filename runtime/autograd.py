@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -47,24 +47,30 @@ def aliased(attributes: dict[str, Any]) -> Iterator[None]:
 
 def alias(tensor: Tensor) -> Tensor:
     """A tensor that shares the storage of another, takes no gradient, and may be saved for backward."""
-    if type(tensor) not in (Tensor, nn.Parameter):  # quantised weights, which each layer turns into plain ones anew
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # made of several, which layers turn into one
         return tensor
     if tensor.is_inference():
         shared = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         shared.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
     else:
         shared = tensor.detach()
+    if type(tensor) not in (Tensor, nn.Parameter):  # of GGUF files, plain or packed
+        shared = shared.as_subclass(type(tensor))
+        vars(shared).update(vars(tensor))
     return nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
 
 
-def mutable_saved_tensors(network: nn.Module, patched: bool = False) -> AbstractContextManager:
+@contextmanager
+def mutable_saved_tensors(network: nn.Module, patched: bool = False) -> Iterator[None]:
     """Inside, a network may add in place to what was saved for backward, as transformers of the Flux family do.
 
     U-Nets do not, unless a ControlNet or a patch is at work in them. They go without: it makes each operation longer.
+    What is computed of weights of a class of their own (GGUF) is no longer of it, for theirs cannot be cloned.
     """
-    if isinstance(network, UNetModel) and not patched:
-        return nullcontext()
-    return torch.autograd.graph.allow_mutation_on_saved_tensors()
+    mutable = not isinstance(network, UNetModel) or patched
+    mutation = torch.autograd.graph.allow_mutation_on_saved_tensors() if mutable else nullcontext()
+    with torch._C.DisableTorchFunctionSubclass(), mutation:
+        yield
 
 
 @contextmanager
