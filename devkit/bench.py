@@ -102,6 +102,27 @@ def jpeg_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="another prior than the embedded one")
 
 
+def blind_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/blind/blind.json",
+                        help="the rows (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--ways", nargs="+", default=["free", "Gaussian", "defocus", "BlindRL"], metavar="WAY",
+                        help="kinds of Estimate Blur, or deepinv's BlindRL (default: all but motion)")  # fmt: skip
+    parser.add_argument("--kernels", nargs="+", default=["0", "1", "2", "3"], metavar="K", help="seeds of camera "
+                        "shakes; or point, gaussian, defocus, line (default: 0 1 2 3)")  # fmt: skip
+    parser.add_argument("--width", type=int, default=13, metavar="PX", help="of the camera shakes (default: 13)")
+    parser.add_argument("--intensity", type=float, default=0.5, metavar="I", help="of the camera shakes (default: 0.5)")
+    parser.add_argument("--largest", type=int, default=21, metavar="PX", help="kernel that is thought of (default: 21)")
+    parser.add_argument("--sigma", type=float, nargs="+", default=[0.02, 0.05], metavar="S", help="default: 0.02 0.05")
+    parser.add_argument("--images", metavar="DIR", help="a folder or zip; only its test/ part where it has one "
+                        "(default: the sample photos)")  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="only N of the images")
+    parser.add_argument("--size", type=int, default=64, metavar="PX", help="they are resized to it (default: 64)")
+    parser.add_argument("--search", type=int, default=10, help="steps for each blur that is tried (default: 10)")
+    parser.add_argument("--method", default="Glued MAP", metavar="NAME", help="that restores (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="of that (default: 20)")
+    parser.add_argument("--checkpoint", metavar="FILE", help="another prior than the embedded one")
+
+
 def setting(text: str) -> tuple[str, float]:
     """NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -115,6 +136,7 @@ BENCHMARKS = {  # name -> (help, arguments)
     "kept": ("what networks of real size keep for backward, by their shapes", kept_arguments),
     "windows": ("seams and memory of a picture much larger than the prior's own size", windows_arguments),
     "jpeg": ("JPEG files restored by their own tables, beside what is decoded of them", jpeg_arguments),
+    "blind": ("photos under blurs that have to be found, beside the same with the blur known", blind_arguments),
     "operators": ("forward, adjoint and pseudo-inverse beside deepinv's", operators_arguments),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..operators import estimate_sigma
 from ..operators.blur_search import KINDS, BlurGuess, find_blur_of
+from ..operators.kernel_search import Expected, KernelGuess, find_kernel
 from ..operators.measurement import Measurement
 from ..operators.watched import Watched
 from ..runtime.codec import spatial_factor
@@ -22,6 +24,8 @@ from .sampling import restore
 from .types import CATEGORY, Operator, check_choice, pixels_from_image, seed_input
 
 METHOD = "Proximal gluing"
+FREE = "free"
+"""The kind that is not told by a number or two."""
 LEAST_SIGMA = 0.005
 LEAST_PICTURE = 8
 
@@ -45,10 +49,11 @@ class EstimateBlur(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Combo.Input(
                     "kind",
-                    options=list(KINDS),
+                    options=[*KINDS, FREE],
                     default=KINDS[0],
                     tooltip="Gaussian: a little unsharp. defocus: a lens out of focus, points are discs. motion: a "
-                    "straight shake, points are lines; it takes four times as long.",
+                    "straight shake, points are lines; it takes four times as long. free: any shape, such as a "
+                    "crooked shake.",
                 ),
                 io.Int.Input(
                     "largest",
@@ -70,7 +75,7 @@ class EstimateBlur(io.ComfyNode):
                     default=10,
                     min=4,
                     max=100,
-                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 60).",
+                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 60; free: 7).",
                 ),
                 seed_input("Of the noise, the same for all blurs."),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
@@ -84,7 +89,7 @@ class EstimateBlur(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, model, vae, kind, largest, sigma, steps, seed, positive=None) -> io.NodeOutput:
-        check_choice("kind", kind, KINDS)
+        check_choice("kind", kind, [*KINDS, FREE])
         found = estimated_blur(image, model, vae, [kind], largest, sigma, steps, seed, positive)
         size = 2 * max(widest(image, largest), LEAST_PICTURE) + 1
         return io.NodeOutput(found.maker, point_spread(found, size), str(found))
@@ -100,10 +105,10 @@ def estimated_blur(
     steps: int,
     seed: int,
     positive: Conditioning | None,
-) -> BlurGuess:
+) -> BlurGuess | KernelGuess:
     """The blur of a photo (IMAGE) under which the model is the least surprised, of these kinds; see the node's inputs.
 
-    ValueError, naming the input, for a batch and for a photo that is too small.
+    FREE stands by itself. ValueError, naming the input, for a batch and for a photo that is too small.
     """
     if len(image) > 1:
         raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
@@ -114,15 +119,23 @@ def estimated_blur(
     if positive is None and not is_unconditional(model):
         positive = empty_conditioning(model)
 
-    def surprise(guess: BlurGuess) -> float:
+    def watched(guess: BlurGuess | KernelGuess, seed: int, sigma: float, keep: bool = False) -> Watched:
+        """The operator of a guess, after a short run with it."""
         with torch.inference_mode(False):
-            watched = Watched(guess.maker(tuple(y.shape[1:])), sigma)
-            measurement = Measurement(y, watched, sigma)
+            operator = Watched(guess.maker(tuple(y.shape[1:])), sigma, keep)
+            measurement = Measurement(y, operator, sigma)
         settings, prompts = {"candidates": 1}, (positive, None, 1.0)
         restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
-        return watched.surprise
+        return operator
 
-    return find_blur_of(kinds, widest(image, largest), surprise)
+    def expect(guess: KernelGuess, i: int, doubt: float) -> Expected:
+        seen = watched(guess, seed + i, math.hypot(sigma, doubt), keep=True).seen
+        return [(x.to(model.load_device), spread) for x, spread in seen]
+
+    if FREE in kinds:
+        with torch.inference_mode(False), torch.no_grad():
+            return find_kernel(y, widest(image, largest), expect)
+    return find_blur_of(kinds, widest(image, largest), lambda guess: watched(guess, seed, sigma).surprise)
 
 
 def widest(image: Tensor, largest: int) -> int:
@@ -139,7 +152,7 @@ def whole_latents(y: Tensor, factor: int) -> Tensor:
     return y[..., top : top + height, left : left + width]
 
 
-def point_spread(guess: BlurGuess, size: int) -> Tensor:
+def point_spread(guess: BlurGuess | KernelGuess, size: int) -> Tensor:
     """A picture (1, n, n, 3) of what a white point becomes, the brightest value white."""
     size = size // 2 * 2 + 1
     point = torch.zeros(1, 1, size, size)

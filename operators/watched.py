@@ -14,15 +14,19 @@ from .base import LinearOperator, Operator
 
 
 class Watched(Operator):
-    """A linear operator that keeps a record of the moves of its prox, in units of what x may be off."""
+    """A linear operator that keeps a record of the moves of its prox, in units of what x may be off.
+
+    keep: whether of each x, too, with the standard deviation of what it may be off.
+    """
 
     proximal = True
 
-    def __init__(self, operator: LinearOperator, sigma_y: float) -> None:
+    def __init__(self, operator: LinearOperator, sigma_y: float, keep: bool = False) -> None:
         super().__init__(operator.image_shape)
         self.operator, self.measurement_shape, self.images = operator, operator.measurement_shape, operator.images
         self.sigma_y = sigma_y
         self.moves: list[Tensor] = []
+        self.seen: list[tuple[Tensor, float]] | None = [] if keep else None
 
     @property
     def surprise(self) -> float:
@@ -44,5 +48,7 @@ class Watched(Operator):
         """As of the operator; t (sigma_y)^2 is the variance of x."""
         fitted = self.operator.prox(x, y, t)
         off = self.sigma_y**2 * torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        if self.seen is not None:
+            self.seen.append((x.cpu(), float(off.flatten()[0]) ** 0.5))
         self.moves.append(((fitted - x).square().mean((1, 2, 3)) / off.flatten()).mean().cpu())
         return fitted

@@ -10,6 +10,9 @@ from PIL import Image
 from psld import operators
 from psld.nodes.types import image_from_pixels
 from psld.operators.blur_search import POINT, BlurGuess, find_blur
+from psld.operators.kernel_search import KernelGuess, find_kernel
+from psld.operators.kernel_step import centred, laplacian, likeliest_kernel, on_simplex
+from psld.operators.kernels import motion_kernel
 from psld.operators.measurement import Measurement
 from psld.operators.watched import Watched
 from psld.tests.ldm import photo
@@ -66,6 +69,70 @@ def test_a_watched_operator_counts_its_moves_in_units_of_the_error():
     assert torch.equal(Measurement(y, watched, 0.1).residual(x), y - A(x))
 
 
+def likeness(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest correlation of two kernels over all shifts."""
+    spectra = [torch.fft.rfft2(k.double() / k.double().norm(), s=(64, 64)) for k in (a, b)]
+    return float(torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=(64, 64)).max())
+
+
+def shaken(x: torch.Tensor, kernel: torch.Tensor, sigma: float) -> torch.Tensor:
+    """(1, 3, H, W), blurred and noisy."""
+    y = operators.Blur(tuple(x.shape[1:]), kernel, "reflect")(x)
+    return y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_laplacian_is_the_gram_matrix_of_differences():
+    r, v = torch.randn(2, 2, 7, 5, generator=torch.Generator().manual_seed(0))
+    expected = sum((r.diff(dim=i) * v.diff(dim=i)).sum() for i in (-2, -1))
+    torch.testing.assert_close((v * laplacian(r)).sum(), expected)
+
+
+def test_the_nearest_kernel_on_the_simplex_is_nearer_than_others():
+    kernel, *others = torch.randn(40, 5, 5, generator=torch.Generator().manual_seed(1))
+    nearest = on_simplex(kernel)
+    assert float(nearest.sum()) == pytest.approx(1, abs=1e-5) and nearest.min() == 0
+    for other in others:
+        other = other.flatten().softmax(0).view(5, 5)
+        assert ((kernel - nearest) * (other - nearest)).sum() <= 1e-5  # what makes a projection on a convex set
+
+
+@pytest.mark.parametrize("error", [0.0, 0.05])
+def test_the_kernel_that_blurred_a_picture_is_found(error):
+    x, kernel = photo().movedim(-1, 1) * 2 - 1, motion_kernel(11, 0.5, 1).float()
+    y = shaken(x, kernel, 0.02)
+    pictures = torch.cat([x + error * torch.randn(x.shape, generator=torch.Generator().manual_seed(i)) for i in (1, 2)])
+    found = likeliest_kernel(pictures, y, torch.full((15, 15), 1 / 225), error)
+    assert likeness(found, kernel) > 0.93 and float(found.sum()) == pytest.approx(1, abs=1e-4) and found.min() >= 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_kernel_is_moved_to_its_centre_of_mass(whole):
+    kernel = torch.zeros(9, 9)
+    kernel[1, 6:8], kernel[8, 0] = torch.tensor([0.6, 0.4]), 0.01
+    moved = centred(kernel, 0.05, whole)
+    places = torch.arange(9.0) - 4
+    off = torch.stack([(moved.sum(1 - i) * places).sum() for i in (0, 1)])
+    assert off.abs().max() < (0.5 if whole else 1e-5) and float(moved.sum()) == pytest.approx(1)
+    assert (moved > 0).sum() == (2 if whole else 3)
+
+
+def test_what_is_seen_near_the_round_s_level_tells_the_kernel():
+    """Far from it a denoiser may see something else."""
+    x, kernel = photo().movedim(-1, 1) * 2 - 1, motion_kernel(11, 0.5, 1).float()
+    y, rounds, doubts = shaken(x, kernel, 0.02), [], []
+
+    def expect(guess: KernelGuess, i: int, doubt: float) -> list[tuple[torch.Tensor, float]]:
+        rounds.append(i)
+        doubts.append(doubt)
+        return [(-x, 0.99), (x, 0.58 * 0.345 ** (i / 6)), (y, 0.05)]
+
+    found = find_kernel(y, 16, expect)
+    assert found.kernel.shape == (15, 15) and likeness(found.kernel, kernel) > 0.97
+    assert (
+        rounds == list(range(7)) and doubts == sorted(doubts, reverse=True) and str(found).startswith("free kernel, ")
+    )
+
+
 def prompt(kind: str, sigma: float) -> dict:
     return {
         "photo": node("LoadImage", image="soft.png"),
@@ -86,6 +153,19 @@ def test_the_defocus_of_a_hand_is_found():
     found = call("EstimateBlur", image=picture, model=model, vae=vae, kind="defocus", largest=9, sigma=0.02, steps=8,
                  seed=0)[2]  # fmt: skip
     assert abs(float(found.split()[-2]) - 3) < 0.4, found
+
+
+@pytest.mark.slow
+def test_a_crooked_shake_of_a_hand_is_found():
+    model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    kernel = motion_kernel(13, 0.5, 2)
+    picture = image_from_pixels(shaken(photo().movedim(-1, 1) * 2 - 1, kernel, 0.02))
+    settings = dict(image=picture, model=model, vae=vae, kind="free", largest=17, sigma=0.02, steps=8, seed=0)
+    operator, spread, found = call("EstimateBlur", **settings)
+    assert likeness(spread[0, ..., 0], kernel) > 0.9, found
+    assert operator((3, 64, 64)).linear and spread.max() == 1
+    sharp = call("EstimateBlur", **settings | {"image": photo()})[1]
+    assert sharp[..., 0].sum() < 1.5  # of a peak of 1
 
 
 @pytest.mark.slow
