@@ -11,6 +11,7 @@ from psld.operators.masks import InpaintBox
 from psld.operators.measurement import Measurement
 from psld.runtime import families
 from psld.runtime.checks import check_pair
+from psld.runtime.estimates import Tier
 from psld.runtime.memory import Plan
 from psld.tests.families import ALL, FAMILIES, HERE, NO_GRADIENT, load, load_vae
 
@@ -74,6 +75,21 @@ def test_weighing_changes_nothing_even_where_a_model_adds_in_place(monkeypatch):
     monkeypatch.setattr(Plan, "of", classmethod(doubting))
     assert torch.equal(restored(*load(flux), "PSLD"), surely)
     assert len(weighed[0]) == 3  # the model, the decoder and the encoder
+
+
+@pytest.mark.parametrize("name", ["SDXL", "FLUX.1 dev", "Chroma", "Qwen-Image"])
+def test_blocks_run_again_where_they_change_their_inputs(name, monkeypatch):
+    """Transformers of the Flux family add to them in place; Wan's VAE counts its layers in a list that it hands on."""
+    family = next(family for family in HERE if family.name == name)
+    surely, certain = restored(*load(family), "PSLD"), Plan.of.__func__
+
+    def lean(cls, *arguments):
+        plan = certain(cls, *arguments)
+        plan.tiers = [Tier(blocks=True)]
+        return plan
+
+    monkeypatch.setattr(Plan, "of", classmethod(lean))
+    torch.testing.assert_close(restored(*load(family), "PSLD"), surely, atol=1e-4, rtol=1e-4)
 
 
 def test_an_empty_latent_has_the_frame_axis_of_its_vae():
