@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
+from psld import NEEDED
 from psld.devkit import ROOT
 from psld.devkit.client import Client, load_workflow
 from psld.devkit.environment import comfyui_path, requirements
@@ -66,6 +68,19 @@ def test_the_archive_has_what_comfyui_reads_and_is_small(archive: Path) -> None:
         files = {str(file.relative_to(ROOT)) for file in (ROOT / folder).rglob("*.*")}
         assert files and files == {str(file.relative_to(archive)) for file in (archive / folder).rglob("*.*")}
     assert sum(file.stat().st_size for file in archive.rglob("*")) < 35e6
+
+
+def test_pyproject_says_what_the_registry_takes() -> None:
+    """What `comfy node validate` passes over, though a name and a version are fixed for ever once published."""
+    text = (ROOT / "pyproject.toml").read_text()
+    name, version, needed = (
+        re.search(rf'^{key} = "(.*)"$', text, re.MULTILINE)[1] for key in ("name", "version", "requires-comfyui")
+    )
+    assert re.fullmatch("[a-z][a-z0-9._-]{0,98}", name) and "comfy" not in name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version) and f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert needed == ">=" + ".".join(map(str, NEEDED))
+    icon, banner = (Image.open(ROOT / "docs" / "registry" / f"{name}.png").size for name in ("icon", "banner"))
+    assert icon[0] == icon[1] <= 400 and banner[0] * 9 == banner[1] * 21
 
 
 def test_nothing_is_imported_that_comfyui_does_not_require(archive: Path) -> None:
