@@ -63,6 +63,23 @@ def latent_model(
     return LatentModel(denoise, ours.encode, ours.decode, signal, guide, given)
 
 
+def of_unit_variance(latent: LatentModel, spread: float) -> LatentModel:
+    """The model as solvers assume it, of latents and noise levels divided by the standard deviation of its data."""
+    if spread == 1:
+        return latent
+
+    def scaled_coder(coder: Autoencoder | LatentModel) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        return (lambda x: coder.encode(x) / spread), (lambda z0: coder.decode(z0 * spread))
+
+    return LatentModel(
+        lambda z, sigma: latent.denoise(z * spread, sigma * spread) / spread,
+        *scaled_coder(latent),
+        latent.signal,
+        None if latent.draft is None else Autoencoder(*scaled_coder(latent.draft)),
+        None if latent.start is None else latent.start / spread,
+    )
+
+
 def autoencoder(codec: Codec, plan: Plan, step: Callable[[], int], name: str) -> Autoencoder:
     """E and D of the VAE of this input, run as the plan says, and a stop at the first NaN."""
     planned = plan.coder(codec)

@@ -32,10 +32,19 @@ def noise_levels(model: ModelPatcher, scheduler: str, steps: int, method: Method
     return comfy.samplers.calculate_sigmas(sampling, AS_TRAINED if scheduler == AUTO else scheduler, steps)
 
 
+def data_spread(sampling: comfy.model_sampling.ModelSamplingDiscrete) -> float:
+    """Standard deviation of the latents that a model was trained on; 1 but for EDM's (Playground 2.5: 0.5)."""
+    return float(getattr(sampling, "sigma_data", 1.0))
+
+
 def spaced(sampling: comfy.model_sampling.ModelSamplingDiscrete, steps: int, high: float, low: float) -> Tensor:
-    """Levels between high and low, given for latents z0 + sigma noise; flow models have (1 - s) z0 + s noise."""
+    """Levels between high and low, given for latents z0 + sigma noise, z0 of unit variance.
+
+    Flow models have (1 - s) z0 + s noise.
+    """
     smallest, largest = float(sampling.sigma_min), float(sampling.sigma_max)
     if not isinstance(sampling, comfy.model_sampling.CONST):
-        return get_sigmas_exponential(steps, max(low, smallest), min(high, largest)).float()
+        unit = data_spread(sampling)
+        return get_sigmas_exponential(steps, max(low * unit, smallest), min(high * unit, largest)).float()
     sigmas = get_sigmas_exponential(steps, low, high)
     return (sigmas / (1 + sigmas)).clamp(max=largest).float()

@@ -20,10 +20,11 @@ from ..operators.polling import stoppable
 from ..solvers import METHODS, Method, Step
 from . import checks
 from .autograd import own, use_differentiable_attention
-from .callables import latent_model, outside_mask_as_given, own_inpainting_inputs
+from .callables import latent_model, of_unit_variance, outside_mask_as_given, own_inpainting_inputs
 from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
 from .gradients import explained, gradients
+from .levels import data_spread
 from .memory import Plan, Run, Tier
 from .plain import plain, plain_denoiser
 from .relations import check_relations
@@ -144,7 +145,9 @@ class Restoration:
         latent = latent_model(model, codec, draft, extra_args, self.report, len(z), self.solver.through_denoiser, plan)
         told = self.measurement.to(z.device)
         check_relations(latent, told, denoiser.latent_format, spatial_factor(self.vae))
-        settings = self.parameters | {"callback": self.after_step(told, callback)}
+        unit = data_spread(denoiser.model_sampling)
+        latent = of_unit_variance(latent, unit)
+        settings = self.parameters | {"callback": self.after_step(told, callback, unit)}
         if "chunk" in settings and not plan.tier.together:
             settings["chunk"] = 1
         if "candidates" in settings and not torch.count_nonzero(model.noise):
@@ -152,22 +155,26 @@ class Restoration:
 
         def start(_: Tier) -> Tensor:
             self.report.clear()
-            return self.solver.solve(latent, told, z, levels, **settings)
+            return self.solver.solve(latent, told, z / unit, levels / unit, **settings) * unit
 
         return plan.attempt(start)  # anew only where the solver itself runs out of memory
 
-    def after_step(self, told: Measurement, callback: Callable | None) -> Callable[[Step], None]:
-        """What a solver calls after each step: the report, the node's callback, and ComfyUI's."""
+    def after_step(self, told: Measurement, callback: Callable | None, unit: float) -> Callable[[Step], None]:
+        """What a solver calls after each step: the report, the node's callback, and ComfyUI's.
+
+        unit: what the solver's latents and noise levels are multiples of.
+        """
         started, report = time.perf_counter(), self.report
 
         def tell(step: Step) -> None:
             report.seconds, report.steps = time.perf_counter() - started, step.index + 1
             off = told.rms_residual(step.x0_hat.detach()).square().mean().sqrt()
-            report.residuals.append((float(step.sigma), float(off)))
+            report.residuals.append((float(step.sigma) * unit, float(off)))
             if self.on_step is not None:
                 self.on_step(step)
             if callback is not None:
-                callback({"i": step.index, "denoised": step.z0_hat, "x": step.z, "sigma": step.sigma})
+                z0_hat, z, sigma = (value * unit for value in (step.z0_hat, step.z, step.sigma))
+                callback({"i": step.index, "denoised": z0_hat, "x": z, "sigma": sigma})
 
         return tell
 

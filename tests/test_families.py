@@ -77,6 +77,20 @@ def test_weighing_changes_nothing_even_where_a_model_adds_in_place(monkeypatch):
     assert len(weighed[0]) == 3  # the model, the decoder and the encoder
 
 
+@pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
+def test_a_model_of_latents_with_another_spread_restores_alike(method):
+    """Playground 2.5 was trained on latents of standard deviation 0.5; and the same network on those of 1."""
+    family = next(family for family in HERE if family.name == "Playground 2.5")
+    (model, vae, text), (twin, *_) = load(family), load(family)
+    sampling = twin.model.model_sampling
+    assert model.model.model_sampling.sigma_data == 0.5
+    sampling.set_parameters(2 * float(sampling.sigma_min), 2 * float(sampling.sigma_max), 1.0)
+    timestep, twin.model.latent_format.scale_factor = sampling.timestep, 1.0
+    sampling.timestep = lambda sigma: timestep(sigma / 2)
+    expected = restored(twin, vae, text, method)
+    torch.testing.assert_close(restored(model, vae, text, method), expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["SDXL", "FLUX.1 dev", "Chroma", "Qwen-Image"])
 def test_blocks_run_again_where_they_change_their_inputs(name, monkeypatch):
     """Transformers of the Flux family add to them in place; Wan's VAE counts its layers in a list that it hands on."""
