@@ -25,8 +25,8 @@ NOTES = {
     "enlarge": "**Super-Resolution** and **Fit to Model** have the same factor.",
     "fill a hole": "What is transparent, or painted in the mask editor, is restored. For a small hole in a large photo "
     "choose **around mask** in Fit to Model.",
-    "remove scratches": "**Find Lines** marks what is near-black or near-white and thin. Raise its **grow** where the "
-    "edges of scratches are blurred.",
+    "remove scratches": "**Find Scratches** marks what is near-black or near-white and thin. Raise its **grow** where "
+    "the edges of scratches are blurred.",
 }
 TEXT = """{note}
 

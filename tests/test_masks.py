@@ -151,7 +151,7 @@ def test_a_batch_with_a_mask_each_equals_its_single_runs(around):
 
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD", "Proximal gluing"])
 def test_scratched_photos_of_one_size_are_repaired_in_one_run(run_prompt, comfy_base, method):
-    """Four photos with other scratches each: Find Lines gives four masks, and every other pixel is saved as it was."""
+    """Four photos with other scratches each: Find Scratches gives four masks, every other pixel is saved as it was."""
     photos = [noisy_photo(64, 64, seed).clip(40, 220) for seed in range(4)]
     for i, photo in enumerate(photos):
         photo[4:60, 6 + 15 * i : 8 + 15 * i] = 0
