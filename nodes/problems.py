@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import operators
 from ..operators.blur_search import BlurGuess
 from ..operators.jpeg_search import JPEGGuess, find_jpeg
+from ..operators.kernel_search import KernelGuess
 from .types import pixels_from_image
 
 GAUSSIAN_REACH = 4.0
@@ -37,14 +38,14 @@ class Job:
     photo: Tensor
     size: tuple[int, int]
     mask: Tensor
-    blur: Callable[[int], BlurGuess]
+    blur: Callable[[int], BlurGuess | KernelGuess]
 
 
 @dataclass(frozen=True)
 class Print:
     """A blur, and what is unknown after it."""
 
-    blur: BlurGuess
+    blur: BlurGuess | KernelGuess
     scratches: partial
 
     @property
@@ -72,7 +73,7 @@ class Problem:
     align: pixels of which the photo's corner must lie at a multiple.
     """
 
-    operator: Callable[[Job], partial | BlurGuess | JPEGGuess | Print]
+    operator: Callable[[Job], partial | BlurGuess | KernelGuess | JPEGGuess | Print]
     default: float | None
     unit: str
     help: str
@@ -128,7 +129,7 @@ def grey(job: Job) -> partial:
     return partial(operators.Greyscale)
 
 
-def unknown_blur(job: Job) -> BlurGuess:
+def unknown_blur(job: Job) -> BlurGuess | KernelGuess:
     """The blur under which the model has the least to correct, at most `strength` pixels wide."""
     return job.blur(round(job.strength))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..operators import fit as fits
 from ..operators.blur_search import BlurGuess
 from ..operators.discrepancy import ROUNDING
+from ..operators.kernel_search import KernelGuess
 from ..operators.lines import bridged, find_lines
 from ..operators.measurement import Measurement
 from ..runtime.codec import spatial_factor
@@ -21,7 +22,7 @@ from ..runtime.levels import AUTO
 from ..runtime.report import Report
 from ..runtime.windows import own_size
 from .consistency import consistent
-from .estimate import estimated_blur
+from .estimate import FREE, estimated_blur
 from .masks import PAINTED, photo_mask
 from .measurement import ESTIMATE, measurement_of
 from .photo import fits_of, fitted, stitched
@@ -32,8 +33,9 @@ from .types import GREY_LEVELS
 METHOD = "Glued MAP"
 QUALITIES = {"fast": (10, 1), "balanced": (20, 4), "best": (40, 8)}
 """Steps and candidates."""
-BLURS = {"fast": ["Gaussian"], "balanced": ["Gaussian", "defocus"], "best": ["Gaussian", "defocus", "motion"]}
-"""The kinds of an unknown blur that are thought of."""
+BLURS = {"fast": ["Gaussian"], "balanced": ["Gaussian", "defocus"], "best": [FREE]}
+"""The kinds of an unknown blur that are thought of. A free kernel is half a decibel behind the right one of the
+others, and many ahead of a wrong one."""
 SEARCH_STEPS = 10
 """Of the model, for each blur that is tried."""
 
@@ -128,7 +130,7 @@ def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed:
     return Window(fit, restored, measurement, estimated, "" if operator is cause else str(cause), report)
 
 
-def blur_of(task: Task, photo: Tensor, mask: Tensor, seed: int, largest: int) -> BlurGuess:
+def blur_of(task: Task, photo: Tensor, mask: Tensor, seed: int, largest: int) -> BlurGuess | KernelGuess:
     """The blur in the middle of a photo, of which the mask marks what is unknown."""
     photo = bridged(photo.movedim(-1, 1), mask).movedim(1, -1)
     rows, columns = (slice(max(0, (n - task.side) // 2), (n + task.side) // 2) for n in photo.shape[1:3])

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from psld.benchmarks.shakes import likeness
 from psld.nodes.problems import PROBLEMS
+from psld.nodes.repair import Task, blur_of
+from psld.operators.kernels import motion_kernel
 from psld.tests.ldm import photo, psnr
 from psld.tests.prompts import call, node
 
@@ -124,3 +127,15 @@ def test_holes_far_apart_have_windows_of_their_own():
     assert "in 2 windows" in report
     changed = (restored != image).any(-1)
     assert changed.any() and not (changed & (holes == 0)).any()
+
+
+@pytest.mark.slow
+def test_best_finds_a_blur_of_any_shape():
+    model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    kernel = motion_kernel(13, 0.5, 2)
+    (A,) = call("MotionBlur", kernel_size=13, intensity=0.5, seed=2, boundary="reflect")
+    shaken = call("Measure", image=photo(), operator=A, noise="gaussian", sigma=0.02, seed=7)[1]
+    task = Task(model, vae, PROBLEMS["sharpen: unknown blur"], 0.0, 0.0, "best", None, None)
+    with torch.inference_mode():
+        found = blur_of(task, shaken, torch.zeros(1, 64, 64, dtype=torch.bool), 0, 15)
+    assert likeness(found.kernel, kernel) > 0.85, found
