@@ -4,6 +4,7 @@ Afterwards `import psld.operators` (and so on) names the very modules that Comfy
 """
 
 import asyncio
+import inspect
 import sys
 import tempfile
 from pathlib import Path
@@ -58,7 +59,8 @@ def executor():
     import server
 
     loop = asyncio.new_event_loop()
-    return execution.PromptExecutor(server.PromptServer(loop), cache_args={"lru": 0, "ram": 0})  # as main.py
+    cache = {"lru": 0, "ram": 0, "ram_inactive": 0}  # as main.py; the last is newer than 0.3.75
+    return execution.PromptExecutor(server.PromptServer(loop), cache_args=cache)
 
 
 @pytest.fixture
@@ -79,6 +81,8 @@ def run_prompt(executor):
             event, data = executor.status_messages[-1]
             raise Failed(data.get("exception_message", event))
         entries = {node: executor.caches.outputs.get(node) for node in prompt}
+        if any(map(inspect.isawaitable, entries.values())):  # in newer versions
+            entries = {node: asyncio.run(entry) for node, entry in entries.items()}
         return {node: [slot[0] for slot in entry.outputs] for node, entry in entries.items() if entry is not None}
 
     return run
