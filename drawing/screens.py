@@ -23,8 +23,8 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
 }
-SCREEN, MARGIN = {"width": 1900, "height": 1150}, 12
-"""In pixels, the latter around the nodes."""
+SCREEN, MARGIN = {"width": 1900, "height": 1150}, 28
+"""In pixels, the latter around the nodes: wires pass there too."""
 
 
 def write() -> str:
