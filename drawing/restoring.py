@@ -49,7 +49,7 @@ JOBS = {
         "defocused",
         "sharpen: unknown blur",
         "The blur is found first, and the report says which it was. **strength** is the widest to think of, in pixels; "
-        "quality **best** thinks of motion too, and takes several times as long.",
+        "quality **best** takes blurs of any shape for possible, crooked shakes too.",
     ),
     "Fix a JPEG": Job(
         "coarse",

@@ -185,7 +185,7 @@ PROBLEMS = {
         float(WIDEST),
         "px wide at most",
         "width of the widest blur to think of, in pixels (0: 15); fast tries Gaussian blurs, balanced those of a lens "
-        "too, best also motion",
+        "too, best blurs of any shape",
     ),
     "fix JPEG": Problem(
         jpeg,
