@@ -75,6 +75,7 @@ def test_no_node_that_takes_pictures_is_missing():
     assert takers == {f"PSLD_{name}" for name in CASES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_pictures_in_half_precision_give_what_they_give_in_single(name):
     x, m = photo()[:, 16:48, 16:48].half().contiguous(), torch.zeros(1, 32, 32).half()

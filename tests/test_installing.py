@@ -113,6 +113,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         yield running
 
 
+@pytest.mark.slow
 def test_help_and_templates_are_found_and_run_in_a_folder_of_an_awkward_name(awkward) -> None:
     title = restoring.title("Sharpen a blurry photo", "ldm")
     assert title in awkward.get("/workflow_templates")[AWKWARD]
@@ -131,6 +132,7 @@ def test_help_and_templates_are_found_and_run_in_a_folder_of_an_awkward_name(awk
     assert asyncio.run(scenario()) > 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_awkward_name_serves_what_is_in_it_and_nothing_else(awkward) -> None:
     import urllib.error
     import urllib.request

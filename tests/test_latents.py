@@ -47,6 +47,7 @@ def run(prior, method: str, sigmas: Tensor, noise: Tensor, given: Tensor | None 
     return guider.sample(noise, given, sampler, sigmas, denoise_mask=mask, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
 def test_outside_a_latent_noise_mask_the_given_latent_stays(prior, method):
     given, mask = latents(2, 1), torch.zeros(1, 1, 16, 16)

@@ -149,6 +149,7 @@ def test_a_batch_with_a_mask_each_equals_its_single_runs(around):
         torch.testing.assert_close(measurement.rms_residual(x0)[i, None], one.rms_residual(x0[i, None]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["Glued MAP", "PSLD", "Proximal gluing"])
 def test_scratched_photos_of_one_size_are_repaired_in_one_run(run_prompt, comfy_base, method):
     """Four photos with other scratches each: Find Scratches gives four masks, every other pixel is saved as it was."""

@@ -63,6 +63,7 @@ def restore(*arguments, **keywords) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments, **keywords), capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_folder_is_restored_and_a_broken_photo_costs_itself(server: Server, tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     taken = {name: noise(folder / name, seed) for seed, name in enumerate(["a.png", "b.png", "sub/c.png"])}
@@ -89,6 +90,7 @@ def test_a_folder_is_restored_and_a_broken_photo_costs_itself(server: Server, tm
     assert other.returncode == 1 and "results of another workflow" in other.stderr
 
 
+@pytest.mark.slow
 def test_without_room_for_a_picture_the_run_stops_and_no_photo_is_to_blame(server: Server, tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     taken = [noise(folder / f"{seed}.png", seed) for seed in range(2)]
@@ -104,6 +106,7 @@ def test_without_room_for_a_picture_the_run_stops_and_no_photo_is_to_blame(serve
     assert all(inverted(out / f"{seed}.png", pixels) for seed, pixels in enumerate(taken))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

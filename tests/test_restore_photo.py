@@ -81,6 +81,7 @@ def test_four_nodes_restore_a_photo(problem, run_prompt, comfy_base):
         assert psnr(restored, clean) > psnr(shown, clean) + {"add colour": 0, "fix JPEG": 0.5}.get(problem, 1)
 
 
+@pytest.mark.slow
 def test_it_does_as_well_as_the_parts_by_hand(run_prompt, comfy_base):
     """The parts are told the noise, and the photo needs no fit."""
     clean = photo()
@@ -115,6 +116,7 @@ def test_a_batch_equals_its_single_runs():
         assert torch.equal(alone[0], restored[i])
 
 
+@pytest.mark.slow
 def test_holes_far_apart_have_windows_of_their_own():
     """A window around both would be of 576 x 384 pixels."""
     with torch.inference_mode():

@@ -31,6 +31,7 @@ def smooth(*shape: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=shape, mode="bicubic").tanh()
 
 
+@pytest.mark.slow
 def test_a_local_network_is_exact_to_rounding(tiny):
     x = smooth(1024, 640)
     z = tiny.encode(x)

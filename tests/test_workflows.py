@@ -275,6 +275,7 @@ def test_what_is_built_runs_and_changes_nothing_but_what_is_spoilt(job, run_prom
     assert (restored[spoilt] != photo[spoilt]).any(-1).float().mean() > 0.5
 
 
+@pytest.mark.slow
 def test_sharpening_in_one_node_is_sharpening_by_its_parts(run_prompt):
     """Both estimate the noise: the template by parts is told it (0.02), which is worth 0.14 dB."""
     truth = torch.from_numpy(np.asarray(samples.clean("ldm")) / 255.0)
@@ -295,8 +296,8 @@ def test_sharpening_in_one_node_is_sharpening_by_its_parts(run_prompt):
 @pytest.mark.parametrize(
     ("job", "found"),
     [
-        (old_photo.NAME, "Gaussian blur, sigma 1"),
-        ("Sharpen a photo of unknown blur", "Gaussian blur, sigma 1"),
+        pytest.param(old_photo.NAME, "Gaussian blur, sigma 1", marks=pytest.mark.slow),
+        pytest.param("Sharpen a photo of unknown blur", "Gaussian blur, sigma 1", marks=pytest.mark.slow),
         ("Fix a JPEG", "a JPEG of quality 10, 4:2:0"),
     ],
 )

@@ -125,6 +125,7 @@ def test_every_class_is_here():
     assert linear - {"LinearOperator", "SpectralOperator", "Stack", "Denoise"} <= set(OPERATORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATORS)
 @quick
 @given(data=st.data())
