@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -159,41 +159,46 @@ def by_api(server: Server, sent: dict[str, Any]) -> bytes:
         return threads.submit(asyncio.run, both()).result()
 
 
-def paint(page: Any) -> None:
-    """A stroke in the mask editor, from left to right over the lower half of the photo, and Save."""
-    save = page.get_by_role("button", name="Save", exact=True).locator("visible=true").last
+def paint(page: Any, tries: int = 4) -> None:
+    """A stroke in the mask editor and Save; again where nothing comes of it.
 
-    def open_editor() -> None:
+    The editor answers nothing while it starts, and closes by itself where the photo does not come in time.
+    """
+    from playwright.sync_api import TimeoutError as NoAnswer
+
+    painted = """() => window.app.graph._nodes.find(node => node.type === 'LoadImage')
+        .widgets[0].value.includes('clipspace')"""
+    for left in reversed(range(tries)):
+        try:
+            stroke(page)
+            page.wait_for_function(painted, timeout=PATIENCE)
+            return
+        except NoAnswer:
+            if page.evaluate(painted):
+                return
+            if not left:
+                raise
+
+
+def stroke(page: Any) -> None:
+    """In the mask editor, which is opened unless it is: from left to right over the lower half of the photo, and Save.
+    """
+    photo = page.locator("canvas.absolute.top-0:visible").last
+    if not photo.is_visible():
+        page.keyboard.press("Escape")
         page.evaluate("""() => {
             window.app.canvas.selectNode(window.app.graph._nodes.find(node => node.type === 'LoadImage'))
             void window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
         }""")
-
-    until(open_editor, lambda: save.wait_for(timeout=PATIENCE))
-    page.wait_for_timeout(1000)  # the photo is laid out when the dialog has its size
-    box = page.locator("canvas.absolute.top-0:visible").last.bounding_box()
+        photo.wait_for(timeout=PATIENCE)
+        page.wait_for_timeout(1000)  # the photo is laid out when the dialog has its size
+    box = photo.bounding_box(timeout=PATIENCE)
     y = box["y"] + STROKE * box["height"]
     page.mouse.move(box["x"] + 0.2 * box["width"], y)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=8)
     page.mouse.up()
-    painted = """() => window.app.graph._nodes.find(node => node.type === 'LoadImage')
-        .widgets[0].value.includes('clipspace')"""
-    until(lambda: save.is_visible() and save.click(), lambda: page.wait_for_function(painted, timeout=PATIENCE))
-
-
-def until(act: Callable[[], Any], seen: Callable[[], Any], tries: int = 4) -> None:
-    """Does something, and again where its effect is not seen: the editor answers nothing while it starts."""
-    from playwright.sync_api import TimeoutError as NoAnswer
-
-    for left in reversed(range(tries)):
-        act()
-        try:
-            seen()
-            return
-        except NoAnswer:
-            if not left:
-                raise
+    page.get_by_role("button", name="Save", exact=True).locator("visible=true").last.click(timeout=PATIENCE)
 
 
 def loaded(page: Any, sent: dict[str, Any]) -> np.ndarray:
