@@ -12,8 +12,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..operators import estimate_sigma
-from ..operators.blur_search import KINDS, BlurGuess, find_blur_of
-from ..operators.kernel_search import Expected, KernelGuess, find_kernel
+from ..operators.blur_search import KINDS, find_blur_of
+from ..operators.kernel_search import AnyBlur, Expected, KernelGuess, find_kernel
 from ..operators.measurement import Measurement
 from ..operators.watched import Watched
 from ..runtime.codec import spatial_factor
@@ -105,7 +105,7 @@ def estimated_blur(
     steps: int,
     seed: int,
     positive: Conditioning | None,
-) -> BlurGuess | KernelGuess:
+) -> AnyBlur:
     """The blur of a photo (IMAGE) under which the model is the least surprised, of these kinds; see the node's inputs.
 
     FREE stands by itself. ValueError, naming the input, for a batch and for a photo that is too small.
@@ -119,7 +119,7 @@ def estimated_blur(
     if positive is None and not is_unconditional(model):
         positive = empty_conditioning(model)
 
-    def watched(guess: BlurGuess | KernelGuess, seed: int, sigma: float, keep: bool = False) -> Watched:
+    def watched(guess: AnyBlur, seed: int, sigma: float, keep: bool = False) -> Watched:
         """The operator of a guess, after a short run with it."""
         with torch.inference_mode(False):
             operator = Watched(guess.maker(tuple(y.shape[1:])), sigma, keep)
@@ -152,7 +152,7 @@ def whole_latents(y: Tensor, factor: int) -> Tensor:
     return y[..., top : top + height, left : left + width]
 
 
-def point_spread(guess: BlurGuess | KernelGuess, size: int) -> Tensor:
+def point_spread(guess: AnyBlur, size: int) -> Tensor:
     """A picture (1, n, n, 3) of what a white point becomes, the brightest value white."""
     size = size // 2 * 2 + 1
     point = torch.zeros(1, 1, size, size)

@@ -9,9 +9,8 @@ from functools import partial
 from torch import Tensor
 
 from .. import operators
-from ..operators.blur_search import BlurGuess
 from ..operators.jpeg_search import JPEGGuess, find_jpeg
-from ..operators.kernel_search import KernelGuess
+from ..operators.kernel_search import AnyBlur
 from .types import pixels_from_image
 
 GAUSSIAN_REACH = 4.0
@@ -38,14 +37,14 @@ class Job:
     photo: Tensor
     size: tuple[int, int]
     mask: Tensor
-    blur: Callable[[int], BlurGuess | KernelGuess]
+    blur: Callable[[int], AnyBlur]
 
 
 @dataclass(frozen=True)
 class Print:
     """A blur, and what is unknown after it."""
 
-    blur: BlurGuess | KernelGuess
+    blur: AnyBlur
     scratches: partial
 
     @property
@@ -73,7 +72,7 @@ class Problem:
     align: pixels of which the photo's corner must lie at a multiple.
     """
 
-    operator: Callable[[Job], partial | BlurGuess | KernelGuess | JPEGGuess | Print]
+    operator: Callable[[Job], partial | AnyBlur | JPEGGuess | Print]
     default: float | None
     unit: str
     help: str
@@ -129,7 +128,7 @@ def grey(job: Job) -> partial:
     return partial(operators.Greyscale)
 
 
-def unknown_blur(job: Job) -> BlurGuess | KernelGuess:
+def unknown_blur(job: Job) -> AnyBlur:
     """The blur under which the model has the least to correct, at most `strength` pixels wide."""
     return job.blur(round(job.strength))
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .blur import Blur
+from .blur_search import BlurGuess
 from .kernel_step import centred, likeliest_kernel
 
 ROUNDS = 7
@@ -46,6 +47,8 @@ class KernelGuess:
     def __str__(self) -> str:
         return "free kernel, {} x {} px".format(*(int((self.kernel > 0).any(i).sum()) for i in (0, 1)))
 
+
+AnyBlur = BlurGuess | KernelGuess
 
 Expected = list[tuple[Tensor, float]]
 """Pictures (1, C, H, W), and the spread of the latent at which the denoiser expected each; the highest first."""
