@@ -83,7 +83,7 @@ def test_pictures_in_half_precision_give_what_they_give_in_single(name):
     half, single = CASES[name](x, m), CASES[name](x.float(), m.float())
     assert len(half) == len(single) > 0
     for one, other in zip(map(made, half), map(made, single), strict=True):
-        if isinstance(one, Tensor) or isinstance(one, list):
+        if isinstance(one, Tensor | list):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
         elif not isinstance(one, str):  # a report says seconds
             assert one == other

@@ -14,7 +14,7 @@ from .networks import alphas_cumprod
 LEARNING_RATE, DECAY = 4e-4, 0.9995
 MEDIAN_SIGMA, SPREAD = 2.0, 1.4
 """Of the noise levels that a network sees: log-normal, sigma by that of unit-variance latents (Karras et al. 2022,
-table 1). A schedule's own steps would spend every other picture on noise that hides all but the mean picture."""
+table 1). Of the schedule's own steps half are above 2.8 and a quarter above 11, where little is left to learn."""
 PARAMETERIZATION = "v"
 """What a fresh U-Net predicts; one to go on with keeps its own."""
 
