@@ -1,7 +1,8 @@
 """Photos blurred by camera shakes and other kernels, restored with the blur that was found and with the true one.
 
 A row of the JSON is {"kernel", "sigma_y", "image", "way", "likeness", "psnr", "seconds"}. way: `known`, a kind of
-Estimate Blur, or `BlindRL`, deepinv's blind Richardson-Lucy deconvolution, which is scored as it restores by itself.
+Estimate Blur, `none` (it is taken for sharp), or `BlindRL`, deepinv's blind Richardson-Lucy deconvolution, which is
+scored as it restores by itself. With a factor the blurred photo became so many times smaller.
 likeness: the correlation of the kernel found with the true one at the best shift. psnr: at the best shift too, to a
 quarter of a pixel, for a picture moved one way and its kernel moved the other fit y as well; a margin is left out.
 seconds: of finding the blur.
@@ -14,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -27,6 +29,7 @@ from ..devkit import DevError
 from ..nodes.estimate import FREE, estimated_blur
 from ..nodes.sampling import restore
 from ..nodes.types import image_from_pixels, pixels_from_image
+from ..operators import Compose, LinearOperator, SuperResolution
 from ..operators.blur import Blur
 from ..operators.blur_search import KINDS
 from ..operators.kernels import disc_kernel, gaussian_kernel, line_kernel, motion_kernel
@@ -36,7 +39,7 @@ from .images import TestImage, read_images
 from .prior import Prior, image_seed, load_prior
 from .protocol import noisy
 
-KNOWN, RIVAL = "known", "BlindRL"
+KNOWN, NONE, RIVAL = "known", "none", "BlindRL"
 SHAPES: dict[str, Callable[[], Tensor]] = {
     "point": lambda: torch.ones(1, 1, dtype=torch.float64),
     "gaussian": lambda: gaussian_kernel(1.5, 1.5, 0, 13),
@@ -54,11 +57,13 @@ kernel, it does not get there."""
 def run(args: argparse.Namespace) -> int:
     """Finds every blur in every way, writes the rows to `args.out`, and prints their means; 0 as exit code."""
     for way in args.ways:
-        if way not in (*KINDS, FREE, RIVAL):
-            raise DevError(f"--ways: {way!r} is not one of {', '.join((*KINDS, FREE, RIVAL))}.")
+        if way not in (*KINDS, FREE, NONE, RIVAL):
+            raise DevError(f"--ways: {way!r} is not one of {', '.join((*KINDS, FREE, NONE, RIVAL))}.")
+        if way == RIVAL and args.factor > 1:
+            raise DevError(f"--ways: {RIVAL} does not enlarge; leave it out, or --factor.")
     prior = load_prior(Path(args.checkpoint) if args.checkpoint else None)
     images = read_images(Path(args.images) if args.images else None, args.size, args.limit)
-    told = ("size", "width", "largest", "search", "method", "steps")
+    told = ("size", "factor", "width", "largest", "search", "method", "steps")
     setting = {"prior": prior.name} | {name: getattr(args, name) for name in told}
     out, rows = Path(args.out), []
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ def measured(args: argparse.Namespace, prior: Prior, images: list[TestImage]) ->
         kernel = SHAPES[name]() if name in SHAPES else motion_kernel(args.width, args.intensity, int(name))
         image = images[i % len(images)]
         seed = image_seed(0, image.name)
-        y = noisy(Blur(tuple(image.x.shape[1:]), kernel, "reflect")(image.x), sigma, [seed])
+        y = noisy(blurring(kernel, args)(image.x), sigma, [seed])
         for way in (KNOWN, *args.ways):
             start = time.perf_counter()
             found, x = (kernel, None) if way == KNOWN else search(way, y, sigma, prior, args)
@@ -95,16 +100,24 @@ def measured(args: argparse.Namespace, prior: Prior, images: list[TestImage]) ->
 
 def search(way: str, y: Tensor, sigma: float, prior: Prior, args: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
     """The kernel (n, n) that was found, and the picture where that comes with it."""
+    if way == NONE:
+        return SHAPES["point"](), None
     if way == RIVAL:
         return blind_richardson_lucy(y, args.largest)
     with torch.inference_mode():
-        found = estimated_blur(
-            image_from_pixels(y), prior.model, prior.vae, [way], args.largest, sigma, args.search, 0, prior.positive
-        )
+        told = args.largest, sigma, args.search, 0, prior.positive, args.factor
+        found = estimated_blur(image_from_pixels(y), prior.model, prior.vae, [way], *told)
     side = 4 * args.largest + 1
     point = torch.zeros(1, 1, side, side, dtype=torch.float64)
     point[..., side // 2, side // 2] = 1
     return found.maker((1, side, side))(point)[0, 0], None
+
+
+def blurring(kernel: Tensor, args: argparse.Namespace) -> LinearOperator:
+    """A blur of the photos, which then became smaller."""
+    shape = (3, args.size, args.size)
+    blur = partial(Blur, kernel=kernel, boundary="reflect")
+    return Compose(shape, [blur, partial(SuperResolution, factor=args.factor)] if args.factor > 1 else [blur])
 
 
 def restored(kernel: Tensor, y: Tensor, sigma: float, prior: Prior, args: argparse.Namespace) -> Tensor:
@@ -113,7 +126,7 @@ def restored(kernel: Tensor, y: Tensor, sigma: float, prior: Prior, args: argpar
     box = [int((kernel.sum(1 - i).nonzero() - len(kernel) // 2).abs().max()) for i in (0, 1)]
     rows, columns = (slice(len(kernel) // 2 - n, len(kernel) // 2 + n + 1) for n in box)
     with torch.inference_mode(False):
-        told = Measurement(y, Blur(tuple(y.shape[1:]), kernel[rows, columns], "reflect"), sigma)
+        told = Measurement(y, blurring(kernel[rows, columns], args), sigma)
     with torch.inference_mode():
         schedule, prompts = (AUTO, args.steps), (prior.positive, None, 1.0)
         return pixels_from_image(restore(prior.model, prior.vae, told, 0, args.method, {}, schedule, prompts)[1])

@@ -106,11 +106,14 @@ def blind_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", default="output/blind/blind.json",
                         help="the rows (default: %(default)s)")  # fmt: skip
     parser.add_argument("--ways", nargs="+", default=["free", "Gaussian", "defocus", "BlindRL"], metavar="WAY",
-                        help="kinds of Estimate Blur, or deepinv's BlindRL (default: all but motion)")  # fmt: skip
+                        help="kinds of Estimate Blur, none, or deepinv's BlindRL (default: free Gaussian defocus "
+                        "BlindRL)")  # fmt: skip
     parser.add_argument("--kernels", nargs="+", default=["0", "1", "2", "3"], metavar="K", help="seeds of camera "
                         "shakes; or point, gaussian, defocus, line (default: 0 1 2 3)")  # fmt: skip
     parser.add_argument("--width", type=int, default=13, metavar="PX", help="of the camera shakes (default: 13)")
     parser.add_argument("--intensity", type=float, default=0.5, metavar="I", help="of the camera shakes (default: 0.5)")
+    parser.add_argument("--factor", type=int, default=1, metavar="N", help="by which the blurred photos are made "
+                        "smaller (default: 1)")  # fmt: skip
     parser.add_argument("--largest", type=int, default=21, metavar="PX", help="kernel that is thought of (default: 21)")
     parser.add_argument("--sigma", type=float, nargs="+", default=[0.02, 0.05], metavar="S", help="default: 0.02 0.05")
     parser.add_argument("--images", metavar="DIR", help="a folder or zip; only its test/ part where it has one "

@@ -27,7 +27,10 @@ JOBS = {
         "**strength** is how blurred it is, in pixels: try a few, the sharpest without double edges is right.",
     ),
     "Enlarge a small photo": Job(
-        "small", "enlarge x4", "If the photo is not sharp in its own pixels either, raise **strength** a little."
+        "small",
+        "enlarge x4",
+        "If the photo is not sharp in its own pixels either, raise **strength** a little, or choose *enlarge x4: "
+        "unknown blur*, which finds the blur.",
     ),
     "Remove noise": Job(
         "noisy", "remove noise", "**strength** 0 estimates the noise; more removes more, and takes detail with it."
@@ -58,7 +61,10 @@ JOBS = {
         "nor scaled.",
     ),
     "Upscale a photo to twice its size": Job(
-        "half", "enlarge x2", "If the photo is not sharp in its own pixels either, raise **strength** a little."
+        "half",
+        "enlarge x2",
+        "If the photo is not sharp in its own pixels either, raise **strength** a little, or choose *enlarge x2: "
+        "unknown blur*, which finds the blur.",
     ),
     "Repair a damaged photo": Job(
         "torn",

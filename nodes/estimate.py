@@ -11,9 +11,9 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..operators import estimate_sigma
+from ..operators import SuperResolution, estimate_sigma
 from ..operators.blur_search import KINDS, find_blur_of
-from ..operators.kernel_search import AnyBlur, Expected, KernelGuess, find_kernel
+from ..operators.kernel_search import AnyBlur, Expected, KernelGuess, find_kernel, smaller
 from ..operators.measurement import Measurement
 from ..operators.watched import Watched
 from ..runtime.codec import spatial_factor
@@ -79,6 +79,15 @@ class EstimateBlur(io.ComfyNode):
                 ),
                 seed_input("Of the noise, the same for all blurs."),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
+                io.Int.Input(
+                    "factor",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    tooltip="For a small photo to be enlarged: how many times larger the restored one will be. The "
+                    "blur is then that of the large photo, before it became small. 1: not to be enlarged.",
+                ),
             ],
             outputs=[
                 Operator.Output(display_name="operator"),
@@ -88,11 +97,12 @@ class EstimateBlur(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, model, vae, kind, largest, sigma, steps, seed, positive=None) -> io.NodeOutput:
+    def execute(cls, image, model, vae, kind, largest, sigma, steps, seed, positive=None, factor=1) -> io.NodeOutput:
         check_choice("kind", kind, [*KINDS, FREE])
-        found = estimated_blur(image, model, vae, [kind], largest, sigma, steps, seed, positive)
-        size = 2 * max(widest(image, largest), LEAST_PICTURE) + 1
-        return io.NodeOutput(found.maker, point_spread(found, size), str(found))
+        found = estimated_blur(image, model, vae, [kind], largest, sigma, steps, seed, positive, factor)
+        size = 2 * max(widest(image, largest, factor), LEAST_PICTURE) + 1
+        whole = found if factor == 1 else smaller(found, factor)
+        return io.NodeOutput(whole.maker, point_spread(found, size), str(whole))
 
 
 def estimated_blur(
@@ -105,8 +115,11 @@ def estimated_blur(
     steps: int,
     seed: int,
     positive: Conditioning | None,
+    factor: int = 1,
 ) -> AnyBlur:
     """The blur of a photo (IMAGE) under which the model is the least surprised, of these kinds; see the node's inputs.
+
+    factor: how many times smaller the photo became after the blur, which is in pixels of before.
 
     FREE stands by itself. ValueError, naming the input, for a batch and for a photo that is too small.
     """
@@ -114,7 +127,8 @@ def estimated_blur(
         raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
     with torch.inference_mode(False), torch.no_grad():
         y = pixels_from_image(image).expand(-1, 3, -1, -1)
-        y = whole_latents(y, spatial_factor(vae))
+        y = whole_latents(y, spatial_factor(vae), factor)
+    shape = (3, *(factor * n for n in y.shape[-2:]))
     sigma = max(float(estimate_sigma(y)) if sigma == ESTIMATE else sigma, LEAST_SIGMA)
     if positive is None and not is_unconditional(model):
         positive = empty_conditioning(model)
@@ -122,7 +136,8 @@ def estimated_blur(
     def watched(guess: AnyBlur, seed: int, sigma: float, keep: bool = False) -> Watched:
         """The operator of a guess, after a short run with it."""
         with torch.inference_mode(False):
-            operator = Watched(guess.maker(tuple(y.shape[1:])), sigma, keep)
+            maker = guess.maker if factor == 1 else smaller(guess, factor).maker
+            operator = Watched(maker(shape), sigma, keep)
             measurement = Measurement(y, operator, sigma)
         settings, prompts = {"candidates": 1}, (positive, None, 1.0)
         restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
@@ -134,19 +149,23 @@ def estimated_blur(
 
     if FREE in kinds:
         with torch.inference_mode(False), torch.no_grad():
-            return find_kernel(y, widest(image, largest), expect)
-    return find_blur_of(kinds, widest(image, largest), lambda guess: watched(guess, seed, sigma).surprise)
+            return find_kernel(y, widest(image, largest, factor), expect, SuperResolution(shape, factor))
+    return find_blur_of(kinds, widest(image, largest, factor), lambda guess: watched(guess, seed, sigma).surprise)
 
 
-def widest(image: Tensor, largest: int) -> int:
-    """The side of the widest kernel that is tried on a photo (IMAGE)."""
-    return min(largest, min(image.shape[1:3]) // 2)
+def widest(image: Tensor, largest: int, factor: int) -> int:
+    """The side of the widest kernel that is tried on a photo (IMAGE) that became so many times smaller."""
+    return min(largest, factor * min(image.shape[1:3]) // 2)
 
 
-def whole_latents(y: Tensor, factor: int) -> Tensor:
-    """The middle of a photo (B, C, H, W) whose sides are multiples of a latent's pixels. ValueError where none is."""
-    height, width = (n // factor * factor for n in y.shape[-2:])
-    if min(height, width) < 2 * factor:
+def whole_latents(y: Tensor, pixels: int, factor: int) -> Tensor:
+    """The middle of a photo (B, C, H, W) that, `factor` times larger, has sides of whole latents of so many pixels.
+
+    ValueError where there is none.
+    """
+    step = pixels // math.gcd(pixels, factor)
+    height, width = (n // step * step for n in y.shape[-2:])
+    if min(height, width) < 2 * step:
         raise ValueError(f"image: it is {y.shape[3]} x {y.shape[2]}, too small to tell a blur; connect a larger photo.")
     top, left = (y.shape[-2] - height) // 2, (y.shape[-1] - width) // 2
     return y[..., top : top + height, left : left + width]

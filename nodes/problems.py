@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import operators
 from ..operators.jpeg_search import JPEGGuess, find_jpeg
-from ..operators.kernel_search import AnyBlur
+from ..operators.kernel_search import AnyBlur, Followed, smaller
 from .types import pixels_from_image
 
 GAUSSIAN_REACH = 4.0
@@ -19,6 +19,8 @@ CLEAN = 0.02
 """Noise of a photo that shows none, in [-1, 1] pixel units."""
 WIDEST = 15
 """Of an unknown blur, in pixels."""
+WIDEST_SMALL = 7
+"""Of one that came before a photo became small, in pixels of the small photo."""
 BLOCK = 8
 """Of JPEG, in pixels; chroma may have blocks of twice the size."""
 
@@ -29,7 +31,7 @@ class Job:
 
     strength: see `Problem`. angle: in degrees. photo: an IMAGE of one. size: height and width in pixels of its window,
     fitted to the model. mask: (1, height, width) of the window, 1 = unknown. blur: finds the photo's blur, of a kernel
-    of so many pixels at most.
+    of so many pixels at most; where it is to be enlarged, that of the large photo.
     """
 
     strength: float
@@ -38,22 +40,6 @@ class Job:
     size: tuple[int, int]
     mask: Tensor
     blur: Callable[[int], AnyBlur]
-
-
-@dataclass(frozen=True)
-class Print:
-    """A blur, and what is unknown after it."""
-
-    blur: AnyBlur
-    scratches: partial
-
-    @property
-    def maker(self) -> partial:
-        """The operator as a function of the image shape."""
-        return partial(operators.Compose, makers=[self.blur.maker, self.scratches])
-
-    def __str__(self) -> str:
-        return str(self.blur)
 
 
 @dataclass(frozen=True)
@@ -72,7 +58,7 @@ class Problem:
     align: pixels of which the photo's corner must lie at a multiple.
     """
 
-    operator: Callable[[Job], partial | AnyBlur | JPEGGuess | Print]
+    operator: Callable[[Job], partial | AnyBlur | JPEGGuess]
     default: float | None
     unit: str
     help: str
@@ -113,6 +99,11 @@ def enlarge(factor: int) -> Callable[[Job], partial]:
     return build
 
 
+def enlarge_unknown(factor: int) -> Callable[[Job], AnyBlur]:
+    """A smaller photo, out of one with a blur of at most `strength` pixels of the small photo."""
+    return lambda job: smaller(job.blur(round(factor * job.strength)), factor)
+
+
 def unknown(job: Job) -> partial:
     """What the mask marks is unknown."""
     return partial(operators.InpaintMask, mask=~(job.mask > 0.5)[:, None])
@@ -133,9 +124,9 @@ def unknown_blur(job: Job) -> AnyBlur:
     return job.blur(round(job.strength))
 
 
-def old_print(job: Job) -> Print:
+def old_print(job: Job) -> AnyBlur:
     """A blur, and then scratches."""
-    return Print(job.blur(WIDEST), unknown(job))
+    return Followed(job.blur(WIDEST), unknown(job))
 
 
 def jpeg(job: Job) -> JPEGGuess:
@@ -202,5 +193,15 @@ PROBLEMS = {
         "unknown blur",
         spoilt=True,
     ),
+} | {
+    f"enlarge x{factor}: unknown blur": Problem(
+        enlarge_unknown(factor),
+        float(WIDEST_SMALL),
+        "px wide at most",
+        f"width of the widest blur to think of, in pixels of the small photo (0: {WIDEST_SMALL}), which is sought as "
+        "by sharpen: unknown blur",
+        factor=factor,
+    )
+    for factor in (2, 4)
 }
 """Every problem by the words a person picks."""

@@ -130,9 +130,11 @@ def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed:
 
 
 def blur_of(task: Task, photo: Tensor, mask: Tensor, seed: int, largest: int) -> AnyBlur:
-    """The blur in the middle of a photo, of which the mask marks what is unknown."""
+    """The blur in the middle of a photo, whose mask marks what is unknown; in the enlarged one if it is to be that."""
+    factor = task.problem.factor
     photo = bridged(photo.movedim(-1, 1), mask).movedim(1, -1)
-    rows, columns = (slice(max(0, (n - task.side) // 2), (n + task.side) // 2) for n in photo.shape[1:3])
+    side = task.side // factor
+    rows, columns = (slice(max(0, (n - side) // 2), (n + side) // 2) for n in photo.shape[1:3])
     return estimated_blur(
         photo[:, rows, columns],
         task.model,
@@ -143,6 +145,7 @@ def blur_of(task: Task, photo: Tensor, mask: Tensor, seed: int, largest: int) ->
         SEARCH_STEPS,
         seed,
         task.conditioning,
+        factor,
     )
 
 

@@ -18,9 +18,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .base import LinearOperator
 from .blur import Blur
 from .blur_search import BlurGuess
+from .compose import Compose
 from .kernel_step import centred, likeliest_kernel
+from .resize import SuperResolution
 
 ROUNDS = 7
 HIGHEST, LOWEST, NEAR = 0.58, 0.2, 1.55
@@ -48,17 +51,42 @@ class KernelGuess:
         return "free kernel, {} x {} px".format(*(int((self.kernel > 0).any(i).sum()) for i in (0, 1)))
 
 
-AnyBlur = BlurGuess | KernelGuess
+@dataclass(frozen=True)
+class Followed:
+    """A blur, and what happened to the photo after it; `note` is for the words."""
+
+    blur: BlurGuess | KernelGuess
+    then: partial
+    note: str = ""
+
+    @property
+    def maker(self) -> partial:
+        """The operator as a function of the image shape."""
+        return partial(Compose, makers=[self.blur.maker, self.then])
+
+    def __str__(self) -> str:
+        return f"{self.blur}{self.note}"
+
+
+def smaller(blur: BlurGuess | KernelGuess, factor: int) -> Followed:
+    """A blur, and then a photo so many times smaller."""
+    return Followed(blur, partial(SuperResolution, factor=factor), f" in the photo of {factor} times the size")
+
+
+AnyBlur = BlurGuess | KernelGuess | Followed
 
 Expected = list[tuple[Tensor, float]]
 """Pictures (1, C, H, W), and the spread of the latent at which the denoiser expected each; the highest first."""
 
 
-def find_kernel(y: Tensor, largest: int, expect: Callable[[KernelGuess, int, float], Expected]) -> KernelGuess:
+def find_kernel(
+    y: Tensor, largest: int, expect: Callable[[KernelGuess, int, float], Expected], then: LinearOperator | None = None
+) -> KernelGuess:
     """The kernel of up to `largest` pixels that blurred y (1, C, H, W), by what a denoiser expects under others.
 
     expect: of a kernel, the round's number and what that kernel may miss of y, standard deviation in pixels of
         [-1, 1], beside the noise: what a run of a solver saw.
+    then: what made y of the blurred picture.
     """
     size = max(1, largest - 1 + largest % 2)
     kernel = torch.zeros(size, size)
@@ -68,7 +96,7 @@ def find_kernel(y: Tensor, largest: int, expect: Callable[[KernelGuess, int, flo
         seen = nearest(expect(KernelGuess(kernel), i, DOUBT * level / HIGHEST), level)
         pictures = torch.cat([picture for picture, _ in seen])
         error = ERROR * math.sqrt(sum(spread**2 for _, spread in seen) / len(seen))
-        found = likeliest_kernel(pictures, y.to(pictures), kernel.to(pictures), error).cpu()
+        found = likeliest_kernel(pictures, y.to(pictures), kernel.to(pictures), error, then).cpu()
         kernel = centred(found, LEAST, whole=i == ROUNDS - 1)
     return KernelGuess(kernel)
 

@@ -17,27 +17,33 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .base import LinearOperator
 from .boundary import pad
 from .convolution import fast_length
+from .masks import Identity
 
 ITERATIONS, POWER = 40, 8
 ROUGHNESS = 4.0
 """Energy of the gradients of white noise, both directions, by that of the noise."""
 
 
-def likeliest_kernel(pictures: Tensor, y: Tensor, start: Tensor, error: float) -> Tensor:
+def likeliest_kernel(
+    pictures: Tensor, y: Tensor, start: Tensor, error: float, then: LinearOperator | None = None
+) -> Tensor:
     """The kernel (n, n), n odd, that blurs pictures (B, C, H, W) into y (1, C, H, W), from `start` of its size on.
 
-    error: standard deviation e of what the pictures may be off, in their own units. Accelerated projected gradients
-    (Beck and Teboulle 2009); the border reflects. The position of the kernel is part of it.
+    error: standard deviation e of what the pictures may be off, in their own units. then: what made y of the blurred
+    picture; y has its shape. Accelerated projected gradients (Beck and Teboulle 2009); the border reflects. The
+    position of the kernel is part of it.
     """
-    forward, adjoint = convolved(pictures, len(start))
-    ridge = ROUGHNESS * error**2 * pictures.numel()
+    forward, adjoint = convolved(pictures, len(start), then or Identity(tuple(y.shape[1:])))
+    y = y.expand(len(pictures), -1, -1, -1)
+    ridge = ROUGHNESS * error**2 * y.numel()
 
     def normal(kernel: Tensor) -> Tensor:
         return adjoint(laplacian(forward(kernel))) + ridge * kernel
 
-    target = adjoint(laplacian(y.expand_as(pictures)))
+    target = adjoint(laplacian(y))
     length = 1 / greatest(normal, start)
     kernel, ahead, momentum = start, start, 1.0
     for _ in range(ITERATIONS):
@@ -50,8 +56,8 @@ def likeliest_kernel(pictures: Tensor, y: Tensor, start: Tensor, error: float) -
 Map = Callable[[Tensor], Tensor]
 
 
-def convolved(pictures: Tensor, size: int) -> tuple[Map, Map]:
-    """k -> k * pictures for kernels (size, size), and its transpose, which adds the pictures up."""
+def convolved(pictures: Tensor, size: int, then: LinearOperator) -> tuple[Map, Map]:
+    """k -> S (k * pictures) for kernels (size, size), and its transpose, which adds the pictures up."""
     padded = pad(pictures, size // 2, size // 2, "reflect")
     height, width = padded.shape[-2:]
     fft_size = tuple(map(fast_length, (height, width)))
@@ -59,11 +65,11 @@ def convolved(pictures: Tensor, size: int) -> tuple[Map, Map]:
     inside = (..., slice(size - 1, height), slice(size - 1, width))
 
     def forward(kernel: Tensor) -> Tensor:
-        return torch.fft.irfft2(spectrum * torch.fft.rfft2(kernel, s=fft_size), s=fft_size)[inside]
+        return then(torch.fft.irfft2(spectrum * torch.fft.rfft2(kernel, s=fft_size), s=fft_size)[inside])
 
     def adjoint(r: Tensor) -> Tensor:
         whole = r.new_zeros(*r.shape[:-2], *fft_size)
-        whole[inside] = r
+        whole[inside] = then.adjoint(r)
         product = (spectrum.conj() * torch.fft.rfft2(whole)).sum((0, 1))
         return torch.fft.irfft2(product, s=fft_size)[:size, :size]
 

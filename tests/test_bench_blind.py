@@ -34,7 +34,15 @@ def test_the_rival_finds_a_picture_and_a_kernel():
     assert restored.shape == x.shape and found.shape == (21, 21) and float(found.sum()) == pytest.approx(1, abs=1e-3)
 
 
+def test_a_factor_makes_the_photo_smaller_after_the_blur():
+    small = shakes.blurring(motion_kernel(13, 0.5, 1), argparse.Namespace(size=64, factor=4))
+    assert small.image_shape == (3, 64, 64) and small.measurement_shape == (3, 16, 16)
+    assert shakes.blurring(motion_kernel(13, 0.5, 1), argparse.Namespace(size=64, factor=1)).measurement_shape[1] == 64
+
+
 def test_a_way_that_there_is_not_is_answered_by_a_sentence():
-    with pytest.raises(DevError, match="--ways: 'magic' is not one of Gaussian, defocus, motion, free, BlindRL"):
+    with pytest.raises(DevError, match="--ways: 'magic' is not one of Gaussian, defocus, motion, free, none, BlindRL"):
         shakes.run(argparse.Namespace(ways=["magic"]))
+    with pytest.raises(DevError, match="--ways: BlindRL does not enlarge"):
+        shakes.run(argparse.Namespace(ways=["BlindRL"], factor=2))
     assert "blind" in bench.BENCHMARKS

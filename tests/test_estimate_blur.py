@@ -105,6 +105,14 @@ def test_the_kernel_that_blurred_a_picture_is_found(error):
     assert likeness(found, kernel) > 0.93 and float(found.sum()) == pytest.approx(1, abs=1e-4) and found.min() >= 0
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_the_kernel_that_blurred_a_picture_before_it_became_small_is_found(factor):
+    x, kernel = photo()[:, :63, :63].movedim(-1, 1) * 2 - 1, motion_kernel(11, 0.5, 1).float()
+    smaller = operators.SuperResolution((3, 63, 63), factor)
+    found = likeliest_kernel(x, smaller(shaken(x, kernel, 0.0)), torch.full((15, 15), 1 / 225), 0.01, smaller)
+    assert likeness(found, kernel) > 0.9 and float(found.sum()) == pytest.approx(1, abs=1e-4) and found.min() >= 0
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_kernel_is_moved_to_its_centre_of_mass(whole):
     kernel = torch.zeros(9, 9)
@@ -166,6 +174,21 @@ def test_a_crooked_shake_of_a_hand_is_found():
     assert operator((3, 64, 64)).linear and spread.max() == 1
     sharp = call("EstimateBlur", **settings | {"image": photo()})[1]
     assert sharp[..., 0].sum() < 1.5  # of a peak of 1
+
+
+@pytest.mark.slow
+def test_the_blur_of_a_photo_that_became_small_is_found_and_the_operator_enlarges():
+    model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    (shake,) = call("MotionBlur", kernel_size=9, intensity=0.5, seed=0, boundary="reflect")
+    (A,) = call("Compose", first=shake, second=call("SuperResolution", factor=2.0, kernel="bicubic")[0])
+    picture = call("Measure", image=photo(), operator=A, noise="gaussian", sigma=0.02, seed=0)[1]
+    assert picture.shape == (1, 32, 32, 3)
+    operator, spread, found = call("EstimateBlur", image=picture, model=model, vae=vae, kind="free", largest=15,
+                                   sigma=0.02, steps=8, seed=0, factor=2)  # fmt: skip
+    assert likeness(spread[0, ..., 0], motion_kernel(9, 0.5, 0)) > 0.93, found
+    assert found.endswith("in the photo of 2 times the size")
+    measurement = call("MeasurementFromImage", image=picture, operator=operator, sigma=0.02)[0]
+    assert measurement.operator.linear and measurement.operator.image_shape == (3, 64, 64)
 
 
 @pytest.mark.slow

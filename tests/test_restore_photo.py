@@ -50,9 +50,13 @@ def spoilt(problem: str) -> tuple[torch.Tensor, torch.Tensor]:
         "sharpen: unknown blur": ("GaussianBlur", dict(sigma=1.5, kernel_size=13, boundary="reflect")),
         "fix JPEG": ("JPEG", dict(quality=5, subsample=True)),
         "restore old photo": ("GaussianBlur", dict(sigma=1.2, kernel_size=11, boundary="reflect")),
+        "enlarge x2: unknown blur": ("SuperResolution", dict(factor=2.0, kernel="bicubic")),
+        "enlarge x4: unknown blur": ("SuperResolution", dict(factor=4.0, kernel="bicubic")),
     }.get(problem, ("Denoise", {}))
     sigma = {"remove noise": 0.2, "fix JPEG": 0.0}.get(problem, 0.02)
     (A,) = call(operator, **parameters)
+    if "enlarge" in problem and "unknown blur" in problem:
+        (A,) = call("Compose", first=call("GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")[0], second=A)
     bad = call("Measure", image=clean, operator=A, noise="gaussian", sigma=sigma, seed=7)[1].clone()
     if problem in ("remove scratches", "restore old photo"):
         bad[:, :, 20:22] = 0
