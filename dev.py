@@ -86,6 +86,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in devkit.server.environment; torch reads it when it loads
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     try:
         if not args.no_setup:
