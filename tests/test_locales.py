@@ -24,6 +24,8 @@ PICTURE = re.compile(r"!\[(.*?)\]\((.+?)\)")
 BREAKABLE = re.compile(r" [:;?!»]|« |'")
 """What French never has: a plain space where a line must not break, a typewriter's apostrophe."""
 PAGES = ROOT / "web" / "docs"
+SYNTAX = re.compile(r"[|@{}]")
+"""What the frontend's translator reads as syntax: of a name with a bar only the first part is shown."""
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -41,6 +43,12 @@ def test_every_name_and_tooltip_is_translated(language):
             assert not known.tooltip or words["tooltip"] != known.tooltip, (name, known.id)
             explained = [one for one in getattr(known, "options", None) or [] if f"{one}:" in known.tooltip]
             assert [one for one in explained if one not in words["tooltip"]] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_holds_what_the_frontend_reads_as_syntax(language):
+    files = (ROOT / "locales" / language).iterdir()
+    assert [text for file in files for text in texts(json.loads(read(file))) if SYNTAX.search(text)] == []
 
 
 @pytest.mark.parametrize("name", sorted(FIRST))
@@ -66,6 +74,10 @@ def test_french_breaks_no_line_before_its_punctuation():
 
 def read(file: Path) -> str:
     return file.read_text(encoding="utf-8")
+
+
+def texts(of: dict | str) -> list[str]:
+    return [of] if isinstance(of, str) else [text for part in of.values() for text in texts(part)]
 
 
 def lines(page: str, start: str) -> int:
