@@ -31,7 +31,10 @@ def files(comfy_base):
 
 
 def restoration(method: str, prior: str = "sd15") -> dict:
-    """Two steps on a picture with a hole, with the draft VAE, as an API-format prompt."""
+    """Two steps on a picture with a hole, with the draft VAE, as an API-format prompt.
+
+    LatentDAPS has twenty passes of the decoder in one.
+    """
     box = dict(width=16, height=16, left=8, top=24, margin=0, seed=0)
     prompt = {
         "photo": node("LoadImage", image=SAMPLE),
@@ -47,7 +50,9 @@ def restoration(method: str, prior: str = "sd15") -> dict:
         prompt["load"] = node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
         prompt["text"] = node("CLIPTextEncode", clip=["load", 1], text="a hand")
         sampler |= dict(vae=["load", 2], positive=["text", 0])
-    sampler |= dict(seed=3, steps=2, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0, method=method, candidates=1)
+    steps = 1 if method == "LatentDAPS" else 2
+    sampler |= dict(seed=3, steps=steps, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0)
+    sampler |= dict(method=method, candidates=1)
     return prompt | {"psld": node("PSLD_KSampler", **sampler), "see": node("PreviewImage", images=["psld", 1])}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -73,19 +71,11 @@ def test_gradients_change_the_picture(run_prompt):
     assert not torch.allclose(sampled(run_prompt(free), free)[0], guided)
 
 
-def test_one_step_at_256_pixels(run_prompt, capsys):
-    workflow = small("super_resolution", size=256, steps=1)
+def test_one_step_at_128_pixels(run_prompt):
+    workflow = small("super_resolution", size=128, steps=1)
     by_class(workflow, "PSLD_KSampler").update(method="PSLD")
-    started = time.perf_counter()
     latent, picture = sampled(run_prompt(workflow), workflow)
-    seconds = time.perf_counter() - started
-    if torch.cuda.is_available():
-        peak, kind = torch.cuda.max_memory_allocated() / 2**30, torch.cuda.get_device_name()
-    else:
-        peak, kind = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "CPU, whole process"
-    with capsys.disabled():
-        print(f"\nSD 1.5, one PSLD step at 256 px: {seconds:.0f} s with loading, peak {peak:.1f} GiB ({kind})")
-    assert torch.isfinite(latent).all() and picture.shape == (1, 256, 256, 3)
+    assert torch.isfinite(latent).all() and picture.shape == (1, 128, 128, 3)
 
 
 def test_random_sd15_is_a_stable_diffusion_checkpoint(comfy_base, caplog):
