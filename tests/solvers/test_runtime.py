@@ -13,18 +13,18 @@ from psld.runtime.ldm import load_ldm
 from psld.runtime.sampler import posterior_sampler
 from psld.solvers import METHODS
 
-SHAPE = (3, 64, 64)
+SHAPE = (3, 32, 32)
 LATENT = [name for name in METHODS if name != "DDRM"]
 
 
 def measurement(operator=None, batch: int = 1) -> Measurement:
-    operator = operator or InpaintBox(SHAPE, 16, (24, 24))
+    operator = operator or InpaintBox(SHAPE, 16, (8, 8))
     return Measurement(operator(torch.rand(batch, *SHAPE) * 2 - 1), operator, 0.05)
 
 
 def solve(prior, measured: Measurement, method: str, noise: torch.Tensor | None = None) -> torch.Tensor:
     model, vae = prior
-    noise = torch.randn(len(measured.y), 4, 16, 16) if noise is None else noise
+    noise = torch.randn(len(measured.y), 4, 8, 8) if noise is None else noise
     sampler = posterior_sampler(measured, vae, method, {"gamma": 0.1, "omega": 0.1})
     sigmas, text = torch.tensor([5.0, 1.0, 0.2, 0.0]), [[torch.zeros(1, 1, 1), {}]]
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_the_vae_keeps_its_weights_unless_the_method_differentiates_it(prior, me
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["Proximal gluing", "Local MAP", "ReSample", "LatentDAPS", "MMPS"])
 def test_a_batch_equals_its_single_runs(prior, method):
-    measured, noise = measurement(batch=2), torch.randn(2, 4, 16, 16)
+    measured, noise = measurement(batch=2), torch.randn(2, 4, 8, 8)
     together = solve(prior, measured, method, noise)
     for i in range(2):
         one = Measurement(measured.y[i, None], measured.operator, measured.sigma_y)
