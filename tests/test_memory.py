@@ -36,8 +36,8 @@ def prior():
 
 @pytest.fixture(scope="module")
 def measurement(prior):
-    """Two blurred hands of 64 pixels."""
-    small = torch.nn.functional.interpolate(photo().movedim(-1, 1), size=(64, 64), mode="area").movedim(1, -1)
+    """Two blurred hands of 32 pixels."""
+    small = torch.nn.functional.interpolate(photo().movedim(-1, 1), size=(32, 32), mode="area").movedim(1, -1)
     (operator,) = call("GaussianBlur", sigma=1.5, boundary="circular", kernel_size=9)
     return call("Measure", image=small.repeat(2, 1, 1, 1), operator=operator, noise="gaussian", sigma=0.05, seed=1)[0]
 
