@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import comfy.cli_args
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
 from psld.nodes.sampling import make_guider
 from psld.solvers import METHODS
+from psld.tests.ldm import psnr
 from psld.tests.prompts import Failed, call, node
 from psld.tests.test_measurement_nodes import hand
 from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture
@@ -160,3 +162,18 @@ def test_gradients_that_another_node_left_off_change_nothing():
         with torch.set_grad_enabled(enabled):
             restored.append(call("KSampler", model=model, vae=vae, measurement=told, **settings)[1])
     assert torch.equal(restored[0], restored[1]) and torch.equal(restored[0], restored[2])
+
+
+@pytest.mark.parametrize("method", ["Glued MAP", "PSLD"])
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_weights_on_a_cpu_restore_nearly_as_whole_ones(dtype, method, monkeypatch):
+    told = call("MeasurementFromImage", image=hand()[:, :32, :32], operator=call("Denoise")[0], sigma=0.1)[0]
+    settings = dict(seed=0, steps=2, cfg=1.0, scheduler="auto", gamma=-1.0, omega=-1.0, method=method, candidates=1)
+    restored = []
+    for half in (False, True):
+        for part in ("unet", "vae"):
+            monkeypatch.setattr(comfy.cli_args.args, f"{dtype}_{part}", half)
+        model, vae = call("LoadLDM", ckpt_name=EMBEDDED)[:2]
+        restored.append(call("KSampler", model=model, vae=vae, measurement=told, **settings)[1])
+    assert model.model.get_dtype() is vae.vae_dtype is {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    assert psnr(*restored) > {"fp16": 45, "bf16": 35}[dtype]
