@@ -8,7 +8,7 @@ from .problems import COLOUR
 from .repair import METHOD, QUALITIES, Result, Task
 from .suspicion import suspicions
 from .types import GREY_LEVELS
-from .verdict import doubts, worst
+from .verdict import MATCHES, doubts, farthest, worst
 
 COLOURFUL = 0.05
 """Mean difference of a photo's channels above which it is no grey one with a tint."""
@@ -20,6 +20,9 @@ def notes(problem: str, task: Task, results: Sequence[Result], masked: bool) -> 
     said = {doubts(window.measurement, window.report.residuals) for window in windows}
     for measurement in (window.measurement for window in windows):
         said |= set(suspicions(measurement.y, measurement.operator, measurement.overall_sigma))
+    residual, noise = farthest([(window.measurement, window.image) for window in windows])
+    if residual > MATCHES * noise:
+        said.add(task.problem.mismatch)
     if problem == COLOUR and max(colours(result) for result in results) > COLOURFUL:
         said.add("The photo has colours already; they were thrown away for new ones.")
     if masked and not (task.problem.masked or task.problem.spoilt):

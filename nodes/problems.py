@@ -56,6 +56,7 @@ class Problem:
     noise: whether the strength is the noise itself.
     sigma: the noise of the photo in [-1, 1] pixel units where the photo cannot tell; 0: it can.
     align: pixels of which the photo's corner must lie at a multiple.
+    mismatch: what it means where the result does not match the photo, if one thing is likely.
     """
 
     operator: Callable[[Job], partial | AnyBlur | JPEGGuess]
@@ -68,6 +69,7 @@ class Problem:
     noise: bool = False
     sigma: float = 0.0
     align: int = 1
+    mismatch: str = ""
 
 
 def gaussian(sigma: float, size: tuple[int, int]) -> partial:
@@ -144,12 +146,22 @@ def jpeg(job: Job) -> JPEGGuess:
 
 
 COLOUR = "add colour"
+SHARPER = (
+    "The photo is sharper than such a blur leaves one, so what was sharpened rings: lower strength until the verdict "
+    "is that it matches, or leave the photo as it is."
+)
 SOFT = "how blurred the small photo is, in its own pixels (0: sharp)"
 PROBLEMS = {
     "sharpen: out of focus": Problem(
-        out_of_focus, 1.5, "px of blur", "radius of the blur in pixels (its standard deviation; 0: 1.5)"
+        out_of_focus,
+        1.5,
+        "px of blur",
+        "radius of the blur in pixels (its standard deviation; 0: 1.5)",
+        mismatch=SHARPER,
     ),
-    "sharpen: motion": Problem(motion, 10.0, "px of motion", "length of the motion in pixels (0: 10); see angle"),
+    "sharpen: motion": Problem(
+        motion, 10.0, "px of motion", "length of the motion in pixels (0: 10); see angle", mismatch=SHARPER
+    ),
     "enlarge x2": Problem(enlarge(2), 0.0, "px of blur", SOFT, factor=2),
     "enlarge x4": Problem(enlarge(4), 0.0, "px of blur", SOFT, factor=4),
     "remove noise": Problem(

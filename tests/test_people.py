@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageCms
 from psld.nodes.sampling import make_guider
 from psld.solvers import METHODS
-from psld.tests.ldm import psnr
+from psld.tests.ldm import photo, psnr
 from psld.tests.prompts import Failed, call, node
 from psld.tests.test_measurement_nodes import hand
 from psld.tests.test_photo import EMBEDDED, noisy_photo, repair, save_with_hole, saved_picture
@@ -177,3 +177,77 @@ def test_half_weights_on_a_cpu_restore_nearly_as_whole_ones(dtype, method, monke
         restored.append(call("KSampler", model=model, vae=vae, measurement=told, **settings)[1])
     assert model.model.get_dtype() is vae.vae_dtype is {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
     assert psnr(*restored) > {"fp16": 45, "bf16": 35}[dtype]
+
+
+def restore(image: torch.Tensor, problem: str, mask: torch.Tensor | None = None, **more) -> tuple[torch.Tensor, str]:
+    """The restored IMAGE and the report of a fast Restore Photo on the embedded prior."""
+    with torch.inference_mode():
+        model, vae = call("LoadLDM", ckpt_name=EMBEDDED)[:2]
+    more = dict(strength=0.0, quality="fast", seed=0, prompt="") | more
+    restored, _, report = call("RestorePhoto", image=image, mask=mask, model=model, vae=vae, problem=problem, **more)
+    return restored, report
+
+
+def noisy(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """With noise of standard deviation sigma in [0, 1], the same at every call."""
+    return image + sigma * torch.randn(image.shape, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [2, 3, 7])
+def test_holes_smaller_than_a_latent_are_filled_better_than_by_their_surroundings(side):
+    clean, mask = photo(), torch.zeros(1, 64, 64)
+    places = [(slice(r, r + side), slice(c, c + side)) for r, c in ((14, 14), (30, 30), (44, 24), (26, 46))]
+    for rows, columns in places:
+        mask[0, rows, columns] = 1
+    bad = noisy(clean, 0.01).clamp(0, 1)
+    restored = restore(bad, "fill a mask", mask)[0][0]
+    for rows, columns in places:
+        around = slice(rows.start - 2, rows.stop + 2), slice(columns.start - 2, columns.stop + 2)
+        ring = bad[0][around][mask[0][around] == 0].mean(0)
+        truth = clean[0, rows, columns]
+        assert (restored[rows, columns] - truth).square().mean() < (ring - truth).square().mean()
+
+
+@pytest.mark.slow
+def test_a_hole_in_what_the_model_does_not_know_is_told():
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 30:37, 30:37] = 1
+    _, report = restore(noisy(torch.full((1, 64, 64, 3), 0.55), 0.01), "fill a mask", mask)
+    assert "By itself the model came only within" in report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_a_hole_has_no_seam(sigma):
+    """Steps across its border are as large as those a pixel further in and out."""
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 24:44, 20:40] = 1
+    restored = restore(noisy(photo(), sigma).clamp(0, 1), "fill a mask", mask)[0][0]
+
+    def steps(out: int) -> float:
+        """Mean over the four sides of a box that is so many pixels larger."""
+        rows, columns = (23 - out, 43 + out), (19 - out, 39 + out)
+        across = restored.diff(dim=0)[rows, 20:40].abs().mean(), restored.diff(dim=1)[24:44, columns].abs().mean()
+        return float(sum(across))
+
+    assert 0.8 < steps(0) / (0.5 * (steps(1) + steps(-1))) < 1.25
+
+
+@pytest.mark.slow
+def test_the_border_of_a_padded_photo_is_as_good_as_its_middle():
+    clean = torch.nn.functional.interpolate(photo().movedim(-1, 1), size=(67, 65), mode="bicubic").movedim(1, -1)
+    (A,) = call("LineBlur", length=7.0, angle=30.0, boundary="reflect")
+    bad = call("Measure", image=clean.clamp(0, 1), operator=A, noise="gaussian", sigma=0.02, seed=7)[1]
+    error = (restore(bad, "sharpen: motion", strength=7.0, angle=30.0)[0] - clean).square().mean(-1)[0]
+    middle = error[8:-8, 8:-8].mean()
+    for ring in (error[:4], error[-4:], error[:, :4], error[:, -4:]):
+        assert ring.mean() < 1.5**2 * middle
+
+
+@pytest.mark.slow
+def test_a_sharp_photo_that_is_sharpened_is_told_so():
+    assert "The photo is sharper than such a blur leaves one" in restore(photo(), "sharpen: out of focus")[1]
+    (A,) = call("GaussianBlur", sigma=1.5, kernel_size=13, boundary="reflect")
+    soft = call("Measure", image=photo(), operator=A, noise="gaussian", sigma=0.02, seed=7)[1]
+    assert "sharper" not in restore(soft, "sharpen: out of focus")[1]
