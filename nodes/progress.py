@@ -10,11 +10,13 @@ import server
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy_execution.utils import get_executing_context
 from PIL import Image
+from torch import Tensor
 
 from ..solvers import Step
 from .types import image_from_pixels
 
-PREVIEW_SIZE = 512
+PREVIEW_SIZE, LAST_SIZE = 512, 1024
+"""Longest side of a live picture, and of the one that stays, in pixels."""
 KNOWN_AFTER = 2
 """Steps after which it can be said how long the others take: the first one loads and warms up."""
 
@@ -27,15 +29,27 @@ def progress(steps: int) -> Callable[[Step], None]:
     def show(step: Step) -> None:
         done = step.index + 1
         ends.append(time.perf_counter())
-        picture = None
-        if args.preview_method != LatentPreviewMethod.NoPreviews:
-            frame = (image_from_pixels(step.x0_hat[:1])[0] * 255).byte().numpy()
-            picture = ("JPEG", Image.fromarray(frame), PREVIEW_SIZE)
-        bar.update_absolute(done, steps, picture)
+        bar.update_absolute(done, steps, live(image_from_pixels(step.x0_hat[:1]), PREVIEW_SIZE) if watched() else None)
         if KNOWN_AFTER <= done < steps:
             say(f"step {done} of {steps}, {time_left(ends, steps - done)} left")
 
     return show
+
+
+def last_picture(image: Tensor) -> None:
+    """The first of an IMAGE takes the live picture's place, which would stay before what the node has to show."""
+    if watched():
+        comfy.utils.ProgressBar(1).update_absolute(1, 1, live(image, min(LAST_SIZE, max(image.shape[1:3]))))
+
+
+def watched() -> bool:
+    """Whether ComfyUI shows live pictures."""
+    return args.preview_method != LatentPreviewMethod.NoPreviews
+
+
+def live(image: Tensor, size: int) -> tuple[str, Image.Image, int]:
+    """The first of an IMAGE as ComfyUI sends it, `size` pixels along its longer side."""
+    return "JPEG", Image.fromarray((image[0] * 255).byte().cpu().numpy()), size
 
 
 def time_left(ends: list[float], steps: int) -> str:

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from .account import notes, told
 from .pairs import beside, shown_pair
 from .problems import PROBLEMS
+from .progress import last_picture
 from .repair import QUALITIES, Task, conditioning_of, masks_of, restore_photo
 from .sampling_inputs import DRAFT_VAE
 from .types import CATEGORY, check_choice, check_image, seed_input
@@ -115,8 +116,10 @@ class RestorePhoto(io.ComfyNode):
         said = notes(problem, task, results, mask is not None and bool(mask.any())) | {note} - {""}
         report = "\n\n".join(told(problem, task, result) for result in results)
         report = "\n".join([report, *(f"Note: {text}" for text in sorted(said))])
-        shown = ui.PreviewImage(shown_pair(image, restored), cls=cls)
-        return io.NodeOutput(restored, pair, report, ui=shown.as_dict() | {"text": [report]})
+        shown = shown_pair(image, restored)
+        last_picture(shown)
+        pictures = ui.PreviewImage(shown, cls=cls).as_dict()
+        return io.NodeOutput(restored, pair, report, ui=pictures | {"text": [report]})
 
 
 NODES = [RestorePhoto]

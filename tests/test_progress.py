@@ -6,7 +6,7 @@ import comfy.utils
 import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from psld.nodes.progress import time_left
+from psld.nodes.progress import LAST_SIZE, PREVIEW_SIZE, last_picture, time_left
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
 
@@ -34,6 +34,17 @@ def test_pictures_are_shown_only_where_they_are_asked_for(method, pictures, show
     assert [value for value, _ in shown] == [1, 2, 3]
     assert sum(picture is not None for _, picture in shown) == pictures
     assert report.verdict == "matches the photo up to its noise"
+
+
+@pytest.mark.parametrize(("width", "size"), [(520, 520), (3000, LAST_SIZE)])
+def test_the_last_picture_takes_the_live_ones_place(width, size, shown):
+    args.preview_method = LatentPreviewMethod.Auto
+    last_picture(torch.rand(2, 256, width, 3))
+    ((_, (_, picture, longest)),) = shown
+    assert picture.size == (width, 256) and longest == size > PREVIEW_SIZE
+    args.preview_method = LatentPreviewMethod.NoPreviews
+    last_picture(torch.rand(1, 256, width, 3))
+    assert len(shown) == 1
 
 
 @pytest.mark.parametrize(("ends", "words"), [([0, 1, 3, 5], "about 20 s"), ([0, 9, 69], "about 6 min")])
