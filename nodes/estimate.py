@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..operators import SuperResolution, estimate_sigma
-from ..operators.blur_search import KINDS, find_blur_of
+from ..operators.blur_search import KINDS, MOTION, find_blur_of, line_of
 from ..operators.kernel_search import AnyBlur, Expected, KernelGuess, find_kernel, smaller
 from ..operators.measurement import Measurement
 from ..operators.watched import Watched
@@ -52,8 +52,7 @@ class EstimateBlur(io.ComfyNode):
                     options=[*KINDS, FREE],
                     default=KINDS[0],
                     tooltip="Gaussian: a little unsharp. defocus: a lens out of focus, points are discs. motion: a "
-                    "straight shake, points are lines; it takes four times as long. free: any shape, such as a "
-                    "crooked shake.",
+                    "straight shake, points are lines. free: any shape, such as a crooked shake.",
                 ),
                 io.Int.Input(
                     "largest",
@@ -75,7 +74,7 @@ class EstimateBlur(io.ComfyNode):
                     default=10,
                     min=4,
                     max=100,
-                    tooltip="Of the model, for each blur that is tried (about 15; motion: about 60; free: 7).",
+                    tooltip="Of the model, for each blur that is tried (about 15; motion and free: 7).",
                 ),
                 seed_input("Of the noise, the same for all blurs."),
                 io.Conditioning.Input("positive", optional=True, tooltip="What the photo shows. Not needed."),
@@ -121,7 +120,8 @@ def estimated_blur(
 
     factor: how many times smaller the photo became after the blur, which is in pixels of before.
 
-    FREE stands by itself. ValueError, naming the input, for a batch and for a photo that is too small.
+    MOTION, the line of a kernel of any shape, and FREE stand by themselves. ValueError, naming the input, for a batch
+    and for a photo that is too small.
     """
     if len(image) > 1:
         raise ValueError(f"image: it is a batch of {len(image)}; connect one photo, or a list of them.")
@@ -147,9 +147,11 @@ def estimated_blur(
         seen = watched(guess, seed + i, math.hypot(sigma, doubt), keep=True).seen
         return [(x.to(model.load_device), spread) for x, spread in seen]
 
-    if FREE in kinds:
+    if FREE in kinds or MOTION in kinds:
         with torch.inference_mode(False), torch.no_grad():
-            return find_kernel(y, widest(image, largest, factor), expect, SuperResolution(shape, factor))
+            then = SuperResolution(shape, factor) if factor > 1 else None
+            found = find_kernel(y, widest(image, largest, factor), expect, then)
+            return line_of(found.kernel) if MOTION in kinds else found
     return find_blur_of(kinds, widest(image, largest, factor), lambda guess: watched(guess, seed, sigma).surprise)
 
 

@@ -1,4 +1,4 @@
-"""Which blur of a kind it was, by one or two numbers, where a cost says how well a blur explains a photo."""
+"""Which blur of a kind it was, by a number or two, where a cost says how well a blur explains it, or by a kernel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from .blur import DefocusBlur, GaussianBlur, LineBlur
+import torch
+from torch import Tensor
 
-KINDS = ("Gaussian", "defocus", "motion")
-POINT = {"Gaussian": 0.3, "defocus": 0.5, "motion": 0.3}
+from .blur import DefocusBlur, GaussianBlur, LineBlur
+from .kernels import PEN
+
+MOTION = "motion"
+KINDS = ("Gaussian", "defocus", MOTION)
+POINT = {"Gaussian": 0.3, "defocus": 0.5, MOTION: 0.3}
 """What is nearly no blur."""
-WIDEST = {"Gaussian": 1 / 5, "defocus": 1 / 2, "motion": 1.0}
+WIDEST = {"Gaussian": 1 / 5, "defocus": 1 / 2}
 """The largest number of a kind, by the side of its kernel."""
 RATIO, FINE = 1.35, 1.15
-ANGLES, SHORTEST = 8, 2.0
 LENIENCE = 3.0
 
 
@@ -37,8 +41,8 @@ class BlurGuess:
         return partial(LineBlur, length=self.width, angle=self.angle, boundary="reflect")
 
     def __str__(self) -> str:
-        name = {"Gaussian": "sigma", "defocus": "radius", "motion": "length"}[self.kind]
-        turned = f", angle {self.angle % 180:.0f} degrees" if self.kind == "motion" else ""
+        name = {"Gaussian": "sigma", "defocus": "radius", MOTION: "length"}[self.kind]
+        turned = f", angle {self.angle % 180:.0f} degrees" if self.kind == MOTION else ""
         return f"{self.kind} blur, {name} {self.width:.2f} px{turned}"
 
 
@@ -48,22 +52,19 @@ Cost = Callable[[BlurGuess], float]
 def find_blur(kind: str, largest: int, cost: Cost) -> BlurGuess:
     """The blur that a grid of widths has in its deepest valley, and then its neighbours; nearly a point if it has none.
 
+    kind: of WIDEST.
+
     No blur at all always fits, for then the photo itself is the picture: its cost may be the least though the photo is
     blurred. So a valley may cost LENIENCE times as much; beyond, the photo is sharp. Kernels have at most `largest`
     pixels.
     """
     cost = cache(cost)
     low, high = POINT[kind], max(WIDEST[kind] * largest, 2 * POINT[kind])
-    widths = geometric(low, high, RATIO) if kind != "motion" else [low, *geometric(SHORTEST, max(high, 4.0), RATIO)]
-    angles = [180 * i / ANGLES for i in range(ANGLES)] if kind == "motion" else [0.0]
-    found = [guess for angle in angles for guess in valleys([BlurGuess(kind, w, angle) for w in widths], cost)]
+    found = valleys([BlurGuess(kind, width) for width in geometric(low, high, RATIO)], cost)
     point = BlurGuess(kind, low)
     best = min(found, key=cost, default=point)
     if cost(best) > LENIENCE * cost(point) or best == point:
         return point
-    if kind == "motion":
-        for step in (90 / ANGLES, 45 / ANGLES):
-            best = min((best, *(BlurGuess(kind, best.width, best.angle + s) for s in (-step, step))), key=cost)
     return between(best, cost)
 
 
@@ -73,6 +74,17 @@ def find_blur_of(kinds: Sequence[str], largest: int, cost: Cost) -> BlurGuess:
     found = [find_blur(kind, largest, cost) for kind in kinds]
     blurs = [guess for guess in found if guess.width > POINT[guess.kind]]
     return min(blurs, key=cost) if len(blurs) > 1 else (blurs or found)[0]
+
+
+def line_of(kernel: Tensor) -> BlurGuess:
+    """The straight motion whose line is spread as a kernel (n, n) of sum 1 is: as long, and along its longest axis."""
+    places = torch.arange(len(kernel), dtype=torch.float64)
+    points = torch.cartesian_prod(places, places)
+    spread = torch.cov(points.mT, correction=0, aweights=kernel.double().flatten())
+    variances, axes = torch.linalg.eigh(spread)
+    down, right = axes[:, 1].tolist()
+    length = math.sqrt(max(12 * (float(variances[1]) - PEN**2), POINT[MOTION] ** 2))
+    return BlurGuess(MOTION, length, math.degrees(math.atan2(-down, right)) % 180)
 
 
 def valleys(guesses: list[BlurGuess], cost: Cost) -> list[BlurGuess]:
@@ -89,10 +101,10 @@ def geometric(low: float, high: float, ratio: float) -> list[float]:
 
 def between(best: BlurGuess, cost: Cost) -> BlurGuess:
     """The lowest point of the parabola through the costs of the best and its near neighbours."""
-    near = [BlurGuess(best.kind, best.width * s, best.angle) for s in (1 / FINE, 1.0, FINE)]
+    near = [BlurGuess(best.kind, best.width * s) for s in (1 / FINE, 1.0, FINE)]
     best = min(near, key=cost)
-    sides = [BlurGuess(best.kind, best.width * s, best.angle) for s in (1 / FINE, FINE)]
+    sides = [BlurGuess(best.kind, best.width * s) for s in (1 / FINE, FINE)]
     below, middle, above = cost(sides[0]), cost(best), cost(sides[1])
     bend = below - 2 * middle + above
     shift = max(-1.0, min(1.0, (below - above) / (2 * bend))) if bend > 0 else 0.0
-    return BlurGuess(best.kind, best.width * FINE**shift, best.angle)
+    return BlurGuess(best.kind, best.width * FINE**shift)

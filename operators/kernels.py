@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+PEN = 0.5
+"""That draws a line: standard deviation of its width, in pixels."""
+
 
 def gaussian_taps(sigma: float, kernel_size: int) -> Tensor:
     """A sampled Gaussian of odd length at most `kernel_size`, cut at 4 sigma."""
@@ -43,7 +46,7 @@ def line_kernel(length: float, angle: float) -> Tensor:
     check_positive("length", length)
     direction = torch.tensor([-math.sin(math.radians(angle)), math.cos(math.radians(angle))], dtype=torch.float64)
     ends = torch.tensor([-0.5, 0.5], dtype=torch.float64)[:, None] * length * direction
-    return draw_track(ends, 2 * math.ceil(length / 2) + 3, pen=0.5, parts=16 * math.ceil(length))
+    return draw_track(ends, 2 * math.ceil(length / 2) + 3, pen=PEN, parts=16 * math.ceil(length))
 
 
 def motion_kernel(kernel_size: int, intensity: float, seed: int) -> Tensor:
