@@ -10,13 +10,29 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .candidates import FINALISTS, Candidates, parting, thin_out
+from .certainty import uncertainty
 from .data import start_at_pinv
-from .latent import Callback, LatentModel, NoiseSource, Step, diffuse, mix_noise, noise_levels, predicted_noise
+from .latent import (
+    Callback,
+    LatentModel,
+    NoiseSource,
+    Step,
+    diffuse,
+    mix_noise,
+    noise_levels,
+    per_sample,
+    predicted_noise,
+)
 from .likeliest import surprise
 
 FITTED = 0.4
 """Spread, of sigma 0.44, below which what residual is left is the decoder's. Above, it may be a wrong picture's, which
 would stay if y were trusted less."""
+
+FORGETTING = 3.0
+"""z0 keeps (sigma_next / sigma)^3 of what it was a level above where the denoiser is not sure of anything, and a higher
+power of it, next to nothing, the surer that is. So a mistake that is much the same from level to level counts by the
+stretch of log sigma that it spans, and not by the number of steps on it."""
 
 Corrected = tuple[Tensor, Tensor, Tensor | None]
 """The latent z0 to renoise, D(z0_hat), and the floor (B,) that z0 shows, where it does."""
@@ -43,20 +59,21 @@ def anneal(
     eta: share of fresh noise in each renoising, 0 to 1; the rest is what takes z0 to z_t.
     temperature: noise that is added by noise that the denoiser is told of, where z is all noise; to the power of
         1 / spread below. Under 1 the denoiser removes more than was added and takes the surer picture; but noise is
-        also what lets go of a wrong one, and that is decided high up.
+        also what lets go of a wrong one, and that is decided high up. A denoiser that is not sure of any picture has
+        no surer one, and gets the noise that it is told of; see `certainty.py`.
     candidates: ways down, each under other noise; see `candidates.py`.
     chunk: so many of an image's candidates go through the networks together; 0: all. It changes memory, not results.
     faithful: whether the mean of the finalists arrives, not the likelier: nearer to the truth on average, and smoother.
     """
     images, parted = len(z), parting(model, sigmas)
     if model.start is None:
-        noise, centre = z, start_at_pinv(model, measurement, torch.zeros_like(z), sigmas[0])
+        noise, start = z, start_at_pinv(model, measurement, torch.zeros_like(z), torch.zeros_like(sigmas[0]))
     else:
-        centre = model.signal(sigmas[0]) * model.start
-        noise = z - centre
-    running = Candidates(NoiseSource(noise), noise / sigmas[0], centre, z.new_zeros(images))
+        start = model.start
+        noise = z - model.signal(sigmas[0]) * start
+    running = Candidates(NoiseSource(noise), noise / sigmas[0], start, z.new_zeros(images))
     running = running.fork(candidates) if parted == 0 else running
-    z = running.z0 + sigmas[0] * running.noise
+    z = diffuse(model, running.z0, running.noise, sigmas[0])
 
     def estimate(z: Tensor, sigma: Tensor, measurement: Measurement) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         z0_hat = model.denoise(z, sigma)
@@ -68,12 +85,17 @@ def anneal(
         z0_hat, z0, x0_hat = (torch.cat(part) for part in estimates)
         if floors[0] is not None and model.spread(sigma) < FITTED:
             measurement = replace(measurement, floor=floors[0][:images])
+        unsure = uncertainty(model, z, running.z0, z0_hat, sigma).unflatten(0, (-1, images)).mean(0)
         surprised = running.surprise + surprise(model, z0, z0_hat, sigma)
+        kept = model.ratio(sigma, sigma_next) ** (FORGETTING / unsure)
+        z0 = z0 + per_sample(eta * kept.repeat(len(z0) // images), z0) * (running.z0 - z0)
         running = Candidates(running.source, predicted_noise(model, z, z0, sigma), z0, surprised)
         running = thin_out(model, measurement, running, sigmas, sigma_next, FINALISTS if faithful else 1)
         running = running.fork(candidates) if i + 1 == parted else running
         added = mix_noise(running.noise, running.source.like(running.z0), eta)
-        z = diffuse(model, running.z0, temperature ** (1 / model.spread(sigma_next)) * added, sigma_next)
+        spread = model.spread(sigma_next).clamp_min(torch.finfo(z.dtype).tiny)
+        cooled = temperature ** ((1 - unsure).repeat(len(added) // images) / spread)
+        z = diffuse(model, running.z0, per_sample(cooled, added) * added, sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z[:images], z0_hat[:images], x0_hat[:images]))
     left = z.unflatten(0, (-1, images))

@@ -27,6 +27,7 @@ class GaussianCase:
 
     decoder: (pixels, latents) with orthonormal columns, so that E = D^T is exact.
     floor: standard deviation of what the image has in each direction that the decoder cannot draw.
+    mistake: what the denoiser adds to the posterior mean, everywhere the same, by the posterior's standard deviation.
     """
 
     operator: LinearOperator
@@ -34,6 +35,7 @@ class GaussianCase:
     covariance: Tensor
     sigma_y: float
     floor: float = 0.0
+    mistake: float = 0.0
 
     def __post_init__(self) -> None:
         d = len(self.covariance)
@@ -51,10 +53,11 @@ class GaussianCase:
 
     def model(self) -> LatentModel:
         d = len(self.covariance)
+        mistaken = self.mistake * randn(d, seed=6)
 
         def denoise(z: Tensor, sigma: Tensor) -> Tensor:
             shrink = torch.linalg.solve(self.covariance + sigma**2 * torch.eye(d, dtype=z.dtype), self.covariance)
-            return (z.flatten(1) @ shrink).view_as(z)
+            return (z.flatten(1) @ shrink + sigma * shrink.diagonal().sqrt() * mistaken).view_as(z)
 
         return LatentModel(
             denoise,
@@ -97,6 +100,14 @@ def undrawable_case() -> GaussianCase:
     decoder, _ = torch.linalg.qr(randn(64, 6, seed=1))
     kept = (randn(1, 8, 8, seed=2) < -0.5).double()
     return GaussianCase(InpaintMask((1, 8, 8), kept), decoder, torch.eye(6, dtype=torch.float64), 0.1, floor=0.3)
+
+
+def half_seen_case(mistake: float) -> GaussianCase:
+    """Every second pixel of an image whose pixels vary by 1 to 0.1, and a denoiser that is mistaken."""
+    kept = (torch.arange(64) % 2 == 0).double().view(1, 8, 8)
+    scattered = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    variances = torch.logspace(0, -2, 64)[scattered].double()
+    return GaussianCase(InpaintMask((1, 8, 8), kept), torch.eye(64).double(), variances.diag(), 0.05, mistake=mistake)
 
 
 def dense(operator: LinearOperator) -> Tensor:
