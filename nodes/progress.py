@@ -36,10 +36,11 @@ def progress(steps: int) -> Callable[[Step], None]:
     return show
 
 
-def last_picture(image: Tensor) -> None:
-    """The first of an IMAGE takes the live picture's place, which would stay before what the node has to show."""
+def last_picture(image: Tensor, steps: int) -> None:
+    """After so many steps the first of an IMAGE takes the live picture's place, which would stay in front of it."""
     if watched():
-        comfy.utils.ProgressBar(1).update_absolute(1, 1, live(image, min(LAST_SIZE, max(image.shape[1:3]))))
+        picture = live(image, min(LAST_SIZE, max(image.shape[1:3])))
+        comfy.utils.ProgressBar(steps).update_absolute(steps, steps, picture)
 
 
 def watched() -> bool:

@@ -117,7 +117,7 @@ class RestorePhoto(io.ComfyNode):
         report = "\n\n".join(told(problem, task, result) for result in results)
         report = "\n".join([report, *(f"Note: {text}" for text in sorted(said))])
         shown = shown_pair(image, restored)
-        last_picture(shown)
+        last_picture(shown, QUALITIES[quality][0])
         pictures = ui.PreviewImage(shown, cls=cls).as_dict()
         return io.NodeOutput(restored, pair, report, ui=pictures | {"text": [report]})
 

@@ -16,6 +16,7 @@ from ..operators.discrepancy import fit_to_noise_level
 from ..operators.grey import stay_grey
 from ..operators.measurement import Measurement
 from ..runtime import checks
+from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, is_unconditional
 from ..runtime.finite import DECODER, finite
 from ..runtime.levels import AUTO, noise_levels, schedulers
@@ -23,6 +24,7 @@ from ..runtime.memory import decode_picture
 from ..runtime.plain import plain
 from ..runtime.report import Report
 from ..runtime.sampler import find_method, posterior_sampler
+from ..runtime.windows import window_grid
 from .progress import progress, say
 from .sampling_inputs import (
     CANDIDATES,
@@ -190,6 +192,9 @@ def restore(
     empty = torch.zeros(checks.latent_shape(measurement, vae))
     noise = comfy.sample.prepare_noise(empty, seed)
     report = Report(method)
+    if grid := window_grid(empty.shape[-2:], model.model, spatial_factor(vae), window):
+        count, side = len(grid.windows()), grid.size * spatial_factor(vae)
+        say(f"seen in {count} windows of {side} pixels: about {count} times as long as a photo of that size")
     on_step = progress(len(sigmas) - 1)
     sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae, window)
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)

@@ -39,11 +39,11 @@ def test_pictures_are_shown_only_where_they_are_asked_for(method, pictures, show
 @pytest.mark.parametrize(("width", "size"), [(520, 520), (3000, LAST_SIZE)])
 def test_the_last_picture_takes_the_live_ones_place(width, size, shown):
     args.preview_method = LatentPreviewMethod.Auto
-    last_picture(torch.rand(2, 256, width, 3))
-    ((_, (_, picture, longest)),) = shown
-    assert picture.size == (width, 256) and longest == size > PREVIEW_SIZE
+    last_picture(torch.rand(2, 256, width, 3), 20)
+    ((steps, (_, picture, longest)),) = shown
+    assert steps == 20 and picture.size == (width, 256) and longest == size > PREVIEW_SIZE
     args.preview_method = LatentPreviewMethod.NoPreviews
-    last_picture(torch.rand(1, 256, width, 3))
+    last_picture(torch.rand(1, 256, width, 3), 20)
     assert len(shown) == 1
 
 
