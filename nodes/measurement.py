@@ -137,8 +137,7 @@ class MeasurementFromImage(io.ComfyNode):
         check_choice("noise", noise, (EVEN, PHOTONS))
         measurement = measurement_of(image, operator, sigma, noise)
         if outliers:
-            A = Robust(linear(measurement.operator), measurement.sigma_y)
-            measurement = replace(measurement, operator=A)
+            measurement = robust(measurement)
         words = told(measurement, sigma == ESTIMATE, noise)
         if noise == EVEN:
             said = suspicions(pixels_from_image(image), measurement.operator, measurement.overall_sigma)
@@ -160,6 +159,11 @@ def measurement_of(image: Tensor, operator, sigma: float, noise: str = EVEN) -> 
             return whitened(linear(A), y, sigma)
         levels = estimated(A, y, estimate_sigma).double() if sigma == ESTIMATE else sigma
         return Measurement(A.restrict(y), A, one_level(levels))
+
+
+def robust(measurement: Measurement) -> Measurement:
+    """The measurement, some of whose values may be wrong altogether."""
+    return replace(measurement, operator=Robust(linear(measurement.operator), measurement.sigma_y))
 
 
 def whitened(A: LinearOperator, y: Tensor, sigma: float) -> Measurement:

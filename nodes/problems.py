@@ -52,7 +52,8 @@ class Problem:
     help: what the strength is, for the tooltip.
     factor: how many times larger the restored photo is.
     masked: whether only what is masked is restored, and the rest stays to the bit.
-    spoilt: whether what is masked, or found to be a scratch, tells nothing, though all is restored.
+    spoilt: whether what is masked, or found to be a scratch, tells nothing, though all is restored; and what is far
+        from all that is expected is not trusted.
     noise: whether the strength is the noise itself.
     sigma: the noise of the photo in [-1, 1] pixel units where the photo cannot tell; 0: it can.
     align: pixels of which the photo's corner must lie at a multiple.

@@ -23,7 +23,7 @@ from ..runtime.windows import own_size
 from .consistency import consistent
 from .estimate import FREE, estimated_blur
 from .masks import PAINTED, photo_mask
-from .measurement import ESTIMATE, measurement_of
+from .measurement import ESTIMATE, measurement_of, robust
 from .photo import fits_of, fitted, stitched
 from .problems import CLEAN, Job, Problem
 from .sampling import restore
@@ -112,6 +112,8 @@ def restore_window(task: Task, photo: Tensor, mask: Tensor, fit: fits.Fit, seed:
     operator = getattr(cause, "maker", cause)
     sigma = 2 * task.strength / GREY_LEVELS if problem.noise else problem.sigma
     measurement, estimated = measurement_with_noise(image, operator, sigma)
+    if problem.spoilt:
+        measurement = robust(measurement)
     steps, candidates = QUALITIES[task.quality]
     _, restored, report = restore(
         task.model,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from psld.benchmarks.shakes import likeness
+from psld.nodes import repair
 from psld.nodes.problems import PROBLEMS
 from psld.nodes.repair import Task, blur_of
 from psld.operators.kernels import motion_kernel
@@ -145,3 +146,18 @@ def test_best_finds_a_blur_of_any_shape():
     with torch.inference_mode():
         found = blur_of(task, shaken, torch.zeros(1, 64, 64, dtype=torch.bool), 0, 15)
     assert likeness(found.kernel, kernel) > 0.85, found
+
+
+@pytest.mark.slow
+def test_an_old_photo_keeps_less_of_scratches_that_were_not_found(monkeypatch):
+    """Of a light tone, which remove scratches does not look for; less than if all of it were trusted."""
+    with torch.inference_mode():
+        model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
+    (A,) = call("GaussianBlur", sigma=1.2, kernel_size=11, boundary="reflect")
+    bad = call("Measure", image=photo(), operator=A, noise="gaussian", sigma=0.02, seed=7)[1].clamp(0, 1).clone()
+    bad[:, 10:12, 8:50] = bad[:, 14:58, 40:42] = torch.tensor((0.85, 0.82, 0.75))
+    settings = dict(strength=0.0, quality="fast", seed=0, prompt="")
+    settings |= dict(image=bad, model=model, vae=vae, problem="restore old photo")
+    restored = call("RestorePhoto", **settings)[0]
+    monkeypatch.setattr(repair, "robust", lambda measurement: measurement)
+    assert psnr(restored, photo()) > psnr(call("RestorePhoto", **settings)[0], photo()) + 1
