@@ -63,10 +63,10 @@ def test_with_fresh_noise_it_keeps_the_mean_and_loses_spread(solve):
 FRESH = dict(c=1.0, eta=1.0, temperature=1.0, candidates=1)
 
 
-@pytest.mark.parametrize("solve", [glued_map, local_map])
-def test_what_the_decoder_cannot_draw_is_taken_for_noise(solve):
+@pytest.mark.parametrize(("solve", "off"), [(glued_map, 0.4), (local_map, 0.55)])
+def test_what_the_decoder_cannot_draw_is_taken_for_noise(solve, off):
     mean, spread = deviation(undrawable_case(), solve, levels(40), **FRESH)
-    assert mean < 0.6
+    assert mean < off
     assert 0.05 < spread.min() and 0.2 < spread.max() < 0.7
 
 
