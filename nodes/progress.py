@@ -50,7 +50,7 @@ def watched() -> bool:
 
 def live(image: Tensor, size: int) -> tuple[str, Image.Image, int]:
     """The first of an IMAGE as ComfyUI sends it, `size` pixels along its longer side."""
-    return "JPEG", Image.fromarray((image[0] * 255).byte().cpu().numpy()), size
+    return "JPEG", Image.fromarray((image[0].clamp(0, 1) * 255).byte().cpu().numpy()), size
 
 
 def time_left(ends: list[float], steps: int) -> str:
