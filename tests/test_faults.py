@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
 import comfy.utils
@@ -17,6 +17,7 @@ import nodes
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 METHODS = ("Glued MAP", "PSLD", "Proximal gluing")
+PLACES = ("model", "encoder", "decoder", "operator", "callback")
 Cancelled = comfy.model_management.InterruptProcessingException
 
 
@@ -33,7 +34,7 @@ def measurement():
 
 
 def restore(prior: dict, measurement, method: str, **settings) -> torch.Tensor:
-    defaults = dict(seed=1, steps=3, cfg=1.0, scheduler="auto", gamma=-1.0, omega=-1.0, candidates=2)
+    defaults = dict(seed=1, steps=2, cfg=1.0, scheduler="auto", gamma=-1.0, omega=-1.0, candidates=2)
     return call("KSampler", **prior, measurement=measurement, method=method, **(defaults | settings))[1].clone()
 
 
@@ -84,14 +85,21 @@ def at_call(where: str, prior: dict, number: int, action: Callable[[], None]) ->
                 handle.remove()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["model", "encoder", "decoder", "operator", "callback"])
-@pytest.mark.parametrize("method", METHODS)
-def test_after_a_fault_at_any_phase_everything_is_as_before(prior, measurement, method, where):
+@pytest.fixture(scope="module", params=METHODS)
+def undisturbed(request, prior, measurement, single_thread) -> tuple[str, torch.Tensor, dict[str, int], torch.Tensor]:
+    """A method, what it gives, how often it calls each part of the run, and what the stock sampler gave before it."""
     fresh = stock(prior)
-    with at_call(where, prior, 0, fail) as calls:
-        usual = restore(prior, measurement, method)
-    last = calls[0]
+    with ExitStack() as stack:
+        calls = {where: stack.enter_context(at_call(where, prior, 0, fail)) for where in PLACES}
+        usual = restore(prior, measurement, request.param)
+    return request.param, usual, {where: number for where, (number,) in calls.items()}, fresh
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", PLACES)
+def test_after_a_fault_at_any_phase_everything_is_as_before(prior, measurement, undisturbed, where):
+    method, usual, calls, fresh = undisturbed
+    last = calls[where]
     assert last or (where == "encoder" and method == "Proximal gluing")
     middle = (last + 1) // 2
     faults = [(fail, number, RuntimeError) for number in {1, middle, last}]
