@@ -4,6 +4,7 @@ Afterwards `import psld.operators` (and so on) names the very modules that Comfy
 """
 
 import asyncio
+import gc
 import inspect
 import sys
 import tempfile
@@ -29,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, the others as they come."""
     items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: else each collection looks through its half million objects again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
