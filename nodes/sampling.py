@@ -18,7 +18,7 @@ from ..operators.measurement import Measurement
 from ..runtime import checks
 from ..runtime.codec import spatial_factor
 from ..runtime.conditioning import Conditioning, is_unconditional
-from ..runtime.finite import DECODER, finite
+from ..runtime.finite import DECODER, Watch
 from ..runtime.levels import AUTO, noise_levels, schedulers
 from ..runtime.memory import decode_picture
 from ..runtime.plain import plain
@@ -199,7 +199,9 @@ def restore(
     sampler = posterior_sampler(measurement, vae, method, settings, report, on_step, draft_vae, window)
     samples = guider.sample(noise, empty, sampler, sigmas, seed=seed)
     samples = samples.to(comfy.model_management.intermediate_device())
-    restored = finite(partial(decode_picture, vae), DECODER, lambda: report.steps)(samples)
+    watch = Watch(lambda: report.steps)
+    with watch.to_the_end():
+        restored = watch.over(partial(decode_picture, vae), DECODER)(samples)
     restored = restored.reshape(-1, *restored.shape[-3:])  # VAEs of 3-d latents give a film of one frame
     if keep_measured and measurement.operator.proximal:
         restored = fitting(measurement.to(), restored)

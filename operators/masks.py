@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class InpaintMask(SpectralOperator):
         self.images = len(known) if known.ndim == 4 else 1
         self.measurement_shape = self.image_shape
 
-    @property
+    @cached_property
     def num_measurements(self) -> int | Tensor:
         known = self.mask.value.flatten(-3).sum(-1) * (self.image_shape[0] // self.mask.value.shape[-3])
         return known if self.images > 1 else int(known)

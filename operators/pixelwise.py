@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class Pixelwise(SpectralOperator):
         self.svd = tuple(map(Constant, torch.linalg.svd(self.matrices.value, full_matrices=False)))
         self.known = Constant(matrices.any(2)[self.index].permute(2, 0, 1))
 
-    @property
+    @cached_property
     def num_measurements(self) -> int:
         return int(self.known.value.sum())
 

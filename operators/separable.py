@@ -64,7 +64,7 @@ class Separable(SpectralOperator):
         self.rows, self.columns = rows, columns
         self.measurement_shape = (self.image_shape[0], rows.shape[0], columns.shape[0])
 
-    @property
+    @cached_property
     def num_measurements(self) -> int:
         return self.image_shape[0] * int(self.rows.known.value.sum() * self.columns.known.value.sum())
 

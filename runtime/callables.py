@@ -14,7 +14,7 @@ from torch import Tensor
 from ..solvers import Autoencoder, LatentModel
 from .autograd import own
 from .codec import Codec
-from .finite import DECODER, DENOISER, ENCODER, finite
+from .finite import DECODER, DENOISER, ENCODER, Watch
 from .half import scaled
 from .memory import Plan
 from .report import Report
@@ -29,6 +29,7 @@ def latent_model(
     images: int,
     through_denoiser: bool,
     plan: Plan,
+    watch: Watch,
 ) -> LatentModel:
     """The callables of the solvers, over what ComfyUI hands to a sampler that restores so many images."""
     flow = isinstance(codec.model.model_sampling, comfy.model_sampling.CONST)
@@ -53,12 +54,9 @@ def latent_model(
     def signal(sigma: Tensor) -> Tensor:
         return 1 - sigma if flow else torch.ones_like(sigma)
 
-    def running() -> int:
-        return report.steps + 1
-
-    denoise = finite(predict if through_denoiser else predict_without_graph, DENOISER, running)
-    ours = autoencoder(codec, plan, running, "vae")
-    guide = None if draft is None else autoencoder(draft, plan, running, "draft_vae")
+    denoise = watch.over(predict if through_denoiser else predict_without_graph, DENOISER)
+    ours = autoencoder(codec, plan, watch, "vae")
+    guide = None if draft is None else autoencoder(draft, plan, watch, "draft_vae")
     given = model.latent_image if torch.count_nonzero(model.latent_image) else None
     return LatentModel(denoise, ours.encode, ours.decode, signal, guide, given)
 
@@ -80,10 +78,10 @@ def of_unit_variance(latent: LatentModel, spread: float) -> LatentModel:
     )
 
 
-def autoencoder(codec: Codec, plan: Plan, step: Callable[[], int], name: str) -> Autoencoder:
-    """E and D of the VAE of this input, run as the plan says, and a stop at the first NaN."""
+def autoencoder(codec: Codec, plan: Plan, watch: Watch, name: str) -> Autoencoder:
+    """E and D of the VAE of this input, run as the plan says, and watched."""
     planned = plan.coder(codec)
-    return Autoencoder(finite(planned.encode, ENCODER, step, name), finite(planned.decode, DECODER, step, name))
+    return Autoencoder(watch.over(planned.encode, ENCODER, name), watch.over(planned.decode, DECODER, name))
 
 
 def own_inpainting_inputs(model: KSamplerX0Inpaint, extra_args: dict, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from comfy.model_base import BaseModel
@@ -23,9 +24,13 @@ class Codec:
     first_stage: nn.Module
     model: BaseModel
 
+    @cached_property
+    def signed(self) -> bool:
+        return signed_pixels(self.vae)
+
     def encode(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents (B, c, [1,] h, w) as the diffusion model sees them."""
-        pixels = x if signed_pixels(self.vae) else (x + 1) / 2
+        pixels = x if self.signed else (x + 1) / 2
         pixels = pixels.unsqueeze(2) if self.vae.latent_dim == 3 else pixels
         z0 = self.first_stage.encode(pixels.to(self.vae.device, self.vae.vae_dtype)).float()
         return self.model.process_latent_in(z0)
@@ -35,7 +40,7 @@ class Codec:
         raw = self.model.process_latent_out(z0).to(self.vae.device, self.vae.vae_dtype)
         pixels = self.first_stage.decode(raw).float()
         pixels = pixels.squeeze(2) if self.vae.latent_dim == 3 else pixels
-        return pixels if signed_pixels(self.vae) else pixels * 2 - 1
+        return pixels if self.signed else pixels * 2 - 1
 
 
 def signed_pixels(vae: VAE) -> bool:

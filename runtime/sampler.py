@@ -23,6 +23,7 @@ from .autograd import own, use_differentiable_attention
 from .callables import latent_model, of_unit_variance, outside_mask_as_given, own_inpainting_inputs
 from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
+from .finite import Watch
 from .gradients import explained, gradients
 from .levels import data_spread
 from .memory import Plan, Run, Tier
@@ -142,12 +143,14 @@ class Restoration:
         denoiser = model.inner_model.inner_model
         codec = Codec(self.vae, self.vae_patcher.model, denoiser)
         draft = None if self.guide is self.vae else Codec(self.guide, self.guide_patcher.model, denoiser)
-        latent = latent_model(model, codec, draft, extra_args, self.report, len(z), self.solver.through_denoiser, plan)
+        watch = Watch(lambda: self.report.steps + 1)
+        through = self.solver.through_denoiser
+        latent = latent_model(model, codec, draft, extra_args, self.report, len(z), through, plan, watch)
         told = self.measurement.to(z.device)
         check_relations(latent, told, denoiser.latent_format, spatial_factor(self.vae))
         unit = data_spread(denoiser.model_sampling)
         latent = of_unit_variance(latent, unit)
-        settings = self.parameters | {"callback": self.after_step(told, callback, unit)}
+        settings = self.parameters | {"callback": self.after_step(told, callback, unit, watch)}
         if "chunk" in settings and not plan.tier.together:
             settings["chunk"] = 1
         if "candidates" in settings and not torch.count_nonzero(model.noise):
@@ -155,21 +158,26 @@ class Restoration:
 
         def start(_: Tier) -> Tensor:
             self.report.clear()
-            return self.solver.solve(latent, told, z / unit, levels / unit, **settings) * unit
+            with watch.to_the_end():
+                return self.solver.solve(latent, told, z / unit, levels / unit, **settings) * unit
 
         return plan.attempt(start)  # anew only where the solver itself runs out of memory
 
-    def after_step(self, told: Measurement, callback: Callable | None, unit: float) -> Callable[[Step], None]:
-        """What a solver calls after each step: the report, the node's callback, and ComfyUI's.
+    def after_step(
+        self, told: Measurement, callback: Callable | None, unit: float, watch: Watch
+    ) -> Callable[[Step], None]:
+        """What a solver calls after each step: the watch, the report, the node's callback, and ComfyUI's.
 
         unit: what the solver's latents and noise levels are multiples of.
         """
         started, report = time.perf_counter(), self.report
 
         def tell(step: Step) -> None:
-            report.seconds, report.steps = time.perf_counter() - started, step.index + 1
             off = told.rms_residual(step.x0_hat.detach()).square().mean().sqrt()
-            report.residuals.append((float(step.sigma) * unit, float(off)))
+            watch.check()
+            report.seconds, report.steps = time.perf_counter() - started, step.index + 1
+            sigma, rms = torch.stack([step.sigma, off]).tolist()
+            report.residuals.append((sigma * unit, rms))
             if self.on_step is not None:
                 self.on_step(step)
             if callback is not None:

@@ -61,9 +61,9 @@ def thin_out(
 ) -> Candidates:
     """Those that go on at noise level sigma, of sigmas: all, the FINALISTS least surprised, the likeliest to arrive."""
     images, spread = len(measurement.y), model.spread(sigma)
-    if spread < SHAPED and len(running.z0) > FINALISTS * images:
+    if len(running.z0) > FINALISTS * images and spread < SHAPED:
         running = running.take(least(running.surprise.view(-1, images), FINALISTS))
-    if spread < DECIDED and len(running.z0) > arrive * images:
+    if len(running.z0) > arrive * images and spread < DECIDED:
         level = telling_level(model, sigmas)
         noise = running.source.take(range(images)).like(running.z0[:images])  # the same for all that are compared
         costs = [unlikelihood(model, measurement, z0, level, noise) for z0 in running.z0.split(images)]

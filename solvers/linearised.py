@@ -45,13 +45,21 @@ class Linearised:
 
     def transpose(self, v: Tensor) -> Tensor:
         """J^T v: (B, *measurement_shape) -> (B, c, h, w). GradientError if it is not finite."""
-        (u,) = torch.autograd.grad(self.graph, self.z0, v, retain_graph=True)
-        if not torch.isfinite(u).all():
-            raise GradientError("the gradient through the decoder is not finite")
-        return u
+        return checked(self.pulled(v))
+
+    def pulled(self, v: Tensor) -> Tensor:
+        """J^T v, whatever it is."""
+        return torch.autograd.grad(self.graph, self.z0, v, retain_graph=True)[0]
 
     def _measure(self, x: Tensor) -> Tensor:
         return self.measurement.operator.linearised(x)
+
+
+def checked(u: Tensor) -> Tensor:
+    """What came of gradients through the decoder, if it is finite; else GradientError."""
+    if not torch.isfinite(u).all():
+        raise GradientError("the gradient through the decoder is not finite")
+    return u
 
 
 def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: Tensor, iterations: int) -> Tensor:
@@ -83,7 +91,7 @@ def most_likely_move(
         u, residual = per_sample(length, u) * start, residual - per_sample(length, residual) * image
     p, rr, smallest = torch.zeros_like(u), None, None
     for _ in range(iterations):
-        r = per_sample(trust, u) * h.transpose(residual) - u
+        r = per_sample(trust, u) * h.pulled(residual) - u
         rr, previous = inner(r, r), rr
         smallest = torch.finfo(r.dtype).eps ** 2 * rr if smallest is None else smallest
         p = r if previous is None else r + per_sample(ratio(rr, previous), r) * p
@@ -92,7 +100,7 @@ def most_likely_move(
         ahead = trust * inner(image, residual) - inner(p, u)
         length = torch.where(rr > smallest, ratio(ahead, trust * inner(image, image) + inner(p, p)), 0)
         u, residual = u + per_sample(length, u) * p, residual - per_sample(length, residual) * image
-    return u, residual
+    return checked(u), residual  # once: what is not finite in a gradient stays in u
 
 
 def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor:
