@@ -51,15 +51,18 @@ FILES = [replace(family, unet=family.unet | LIKE_FILES[family.name], text=TEXT.g
          for family in HERE if family.name in LIKE_FILES]  # fmt: skip
 
 
-def write(family: Family, folder: Path) -> tuple[str, bool]:
-    """A checkpoint with its VAE, or (True) a diffusion model alone, below ComfyUI's models folder: the file's name."""
+def write(family: Family, folder: Path, vae: dict[str, Tensor] | None = None) -> tuple[str, bool]:
+    """A checkpoint with its VAE, or (True) a diffusion model alone, below ComfyUI's models folder: the file's name.
+
+    vae: weights of its first stage (default: a TAESD).
+    """
     config = getattr(comfy.supported_models, family.config)(family.settings)
     network = config.get_model(family.weights, device=torch.device("meta")).diffusion_model
     weights = random_weights(shapes(network), seed=0)
     name, alone = f"tiny {family.name}.safetensors", isinstance(family.unet.get("image_model"), str)
     if not alone:
         weights = {f"model.diffusion_model.{key}": value for key, value in weights.items()}
-        weights |= {f"first_stage_model.{key}": value for key, value in vae_weights(family.latents[0]).items()}
+        weights |= {f"first_stage_model.{key}": value for key, value in (vae or vae_weights(family.latents[0])).items()}
     file = folder / ("diffusion_models" if alone else "checkpoints") / name
     file.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(weights | family.weights, file)

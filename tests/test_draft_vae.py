@@ -1,4 +1,7 @@
-"""A small VAE that takes the gradients: TAESD with random weights beside SD 1.5, through ComfyUI's executor."""
+"""A small VAE that takes the gradients: TAESD with random weights beside SD 1.5's VAE, through ComfyUI's executor.
+
+The U-Net is a small one of SD 1.5's kind.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,35 @@ import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from PIL import Image
 from psld.solvers import METHODS
-from psld.tests.checkpoints import write_sd15
+from psld.tests.checkpoints import SD15_VAE, random_weights
+from psld.tests.family_files import FILES, shapes, write
 from psld.tests.prompts import Failed, node
+from psld.tests.test_family_files import Text
 from psld.training.networks import initialised
 
+import nodes
+
 pytestmark = pytest.mark.slow
-SAMPLE = "grey.png"
+SAMPLE, SIDE = "grey.png", 32
+SD15 = next(family for family in FILES if family.name == "SD 1.5")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def files(comfy_base):
-    """A picture, SD 1.5 and both halves of TAESD, where ComfyUI looks for them."""
-    Image.new("RGB", (64, 64), (90, 120, 150)).save(comfy_base / "input" / SAMPLE)
-    write_sd15(comfy_base / "models" / "checkpoints")
+    """A picture, a checkpoint and both halves of TAESD, where ComfyUI looks for them."""
+    Image.new("RGB", (SIDE, SIDE), (90, 120, 150)).save(comfy_base / "input" / SAMPLE)
+    with torch.device("meta"):
+        first_stage = AutoencoderKL(embed_dim=4, ddconfig=SD15_VAE)
+    write(SD15, comfy_base / "models", random_weights(shapes(first_stage), seed=0))
     folder = comfy_base / "models" / "vae_approx"
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     for half in ("Encoder", "Decoder"):
         network = initialised(getattr(comfy.taesd.taesd, half)())
         safetensors.torch.save_file(network.state_dict(), folder / f"taesd_{half.lower()}.safetensors")
+    nodes.NODE_CLASS_MAPPINGS["TestText"] = Text
+    yield
+    del nodes.NODE_CLASS_MAPPINGS["TestText"]
 
 
 def restoration(method: str, prior: str = "sd15") -> dict:
@@ -35,7 +48,7 @@ def restoration(method: str, prior: str = "sd15") -> dict:
 
     LatentDAPS has twenty passes of the decoder in one.
     """
-    box = dict(width=16, height=16, left=8, top=24, margin=0, seed=0)
+    box = dict(width=8, height=8, left=8, top=16, margin=0, seed=0)
     prompt = {
         "photo": node("LoadImage", image=SAMPLE),
         "operator": node("PSLD_InpaintBox", **box),
@@ -47,8 +60,8 @@ def restoration(method: str, prior: str = "sd15") -> dict:
     }
     sampler = dict(model=["load", 0], vae=["load", 1], measurement=["measure", 0], draft_vae=["draft", 0])
     if prior == "sd15":
-        prompt["load"] = node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors")
-        prompt["text"] = node("CLIPTextEncode", clip=["load", 1], text="a hand")
+        prompt["load"] = node("CheckpointLoaderSimple", ckpt_name=f"tiny {SD15.name}.safetensors")
+        prompt["text"] = node("TestText", width=SD15.text, pooled=0)
         sampler |= dict(vae=["load", 2], positive=["text", 0])
     steps = 1 if method == "LatentDAPS" else 2
     sampler |= dict(seed=3, steps=steps, cfg=1.0, scheduler="karras", gamma=-1.0, omega=-1.0)
