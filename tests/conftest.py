@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until ComfyUI
 from devkit import inprocess  # noqa: E402
 
 BASE = tempfile.TemporaryDirectory(prefix="psld-comfyui-")
-LONGEST = ("test_training", "test_sd15", "test_bridge", "test_draft_vae", "test_faults", "test_bench_quality")
+LONGEST = (
+    "test_restore_photo", "test_browser", "test_sd15", "test_training", "test_bridge", "test_server", "test_properties",
+    "test_workflows", "test_faults", "test_estimate_blur", "test_people", "test_bench", "test_nodes",
+)  # fmt: skip
 """First, or one process ends alone."""
 
 

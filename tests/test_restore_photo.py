@@ -150,7 +150,10 @@ def test_best_finds_a_blur_of_any_shape():
 
 @pytest.mark.slow
 def test_an_old_photo_keeps_less_of_scratches_that_were_not_found(monkeypatch):
-    """Of a light tone, which remove scratches does not look for; less than if all of it were trusted."""
+    """Of a light tone, which remove scratches does not look for; less than if all of it were trusted.
+
+    The blur is found once, for both runs.
+    """
     with torch.inference_mode():
         model, vae, _ = call("LoadLDM", ckpt_name=EMBEDDED)
     (A,) = call("GaussianBlur", sigma=1.2, kernel_size=11, boundary="reflect")
@@ -158,6 +161,8 @@ def test_an_old_photo_keeps_less_of_scratches_that_were_not_found(monkeypatch):
     bad[:, 10:12, 8:50] = bad[:, 14:58, 40:42] = torch.tensor((0.85, 0.82, 0.75))
     settings = dict(strength=0.0, quality="fast", seed=0, prompt="")
     settings |= dict(image=bad, model=model, vae=vae, problem="restore old photo")
+    blur_of, found = repair.blur_of, []
+    monkeypatch.setattr(repair, "blur_of", lambda *a: found[0] if found else found.append(blur_of(*a)) or found[0])
     restored = call("RestorePhoto", **settings)[0]
     monkeypatch.setattr(repair, "robust", lambda measurement: measurement)
     assert psnr(restored, photo()) > psnr(call("RestorePhoto", **settings)[0], photo()) + 1
