@@ -2,8 +2,8 @@
 
 A row of the JSON is {"network", "size": side of the picture, "format", "weights_gib", "plain_gib": most that a pass
 without gradients holds beside the weights, "kept_gib": what the memory plan weighs before a pass with gradients,
-"backward_gib": most that such a pass holds, forward and backward, "blocks_gib": the same where blocks run again}; null
-where the pass changes in place what it saved, which shapes alone cannot follow.
+"backward_gib": most that such a pass holds, forward and backward, "blocks_gib": the same where blocks run again}.
+What a pass changes in place after it was saved is cloned, as in a run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import comfy.ldm.modules.attention
 import comfy.supported_models
@@ -25,6 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from ..runtime.autograd import mutable_saved_tensors
 from ..runtime.blocks import checkpointed
 from ..runtime.kept import kept_bytes
 from ..tests.checkpoints import SD15_VAE
@@ -33,7 +35,6 @@ from .real import MORE, REAL, TOKENS
 
 GIB = 2**30
 FORMATS = {"16 bit": torch.bfloat16, "32 bit": torch.float32}
-IN_PLACE = {"FLUX.1 dev"}
 ATTENTION = "optimized_attention_override"
 
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     for row in rows():
         found.append(row)
         values = [row[name] for name in ("weights_gib", "plain_gib", "kept_gib", "backward_gib", "blocks_gib")]
-        cells = "".join(f"{'-' if value is None else value:>9}" for value in values)
+        cells = "".join(f"{value:>9}" for value in values)
         print(f"{row['network']:<16}{row['size']:>5} {row['format']}{cells}", flush=True)
     if args.out:
         Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def rows() -> list[dict[str, Any]]:
     for family in [*REAL, *MORE]:
-        yield row(family.name, family.side, "16 bit", lambda family=family: model_pass(family), family.name in IN_PLACE)
+        yield row(family.name, family.side, "16 bit", lambda family=family: model_pass(family))
     for channels, size in ((4, 512), (4, 1024), (16, 1024)):
         for name, number_format in FORMATS.items():
             for half in ("decoder", "encoder"):
@@ -98,16 +99,16 @@ def rows() -> list[dict[str, Any]]:
                 def make(half=half, channels=channels, size=size, number_format=number_format) -> Pass:
                     return autoencoder_pass(half, channels, size, number_format)
 
-                yield row(f"{half}, {channels} ch", size, name, make, in_place=False)
+                yield row(f"{half}, {channels} ch", size, name, make)
 
 
-def row(network: str, size: int, number_format: str, make: Callable[[], Pass], in_place: bool) -> dict[str, Any]:
+def row(network: str, size: int, number_format: str, make: Callable[[], Pass]) -> dict[str, Any]:
     """Weighs a network in four passes."""
     weights, plain = measured(make, backward=False)
     measures = {"weights_gib": weights, "plain_gib": plain, "kept_gib": kept(make)}
     again = {"backward_gib": nullcontext, "blocks_gib": checkpointed}
-    measures |= {name: None if in_place else measured(make, True, held)[1] for name, held in again.items()}
-    rounded = {name: None if value is None else round(value / GIB, 2) for name, value in measures.items()}
+    measures |= {name: measured(make, True, held)[1] for name, held in again.items()}
+    rounded = {name: round(value / GIB, 2) for name, value in measures.items()}
     return {"network": network, "size": size, "format": number_format, **rounded}
 
 
@@ -125,10 +126,19 @@ def measured(
             with torch.no_grad():
                 call(x)
             return weights, storages.most
-        with torch.enable_grad(), held(network):
+        with torch.enable_grad(), told_apart(), mutable_saved_tensors(network), held(network):
             y = call(x.requires_grad_())
             torch.autograd.grad(y, x, torch.ones_like(y))
         return weights, storages.most
+
+
+def told_apart() -> AbstractContextManager:
+    """Lets PyTorch tell what is changed in place by its storage: tensors without values have no addresses."""
+
+    def storage(tensor: Tensor) -> tuple[int, int, int]:
+        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor._version
+
+    return patch.object(torch.autograd.graph, "_get_sid", storage)
 
 
 def kept(make: Callable[[], Pass]) -> int:

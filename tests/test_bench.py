@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from psld.devkit import ROOT
+from psld.runtime.blocks import checkpointed
 
 COLUMNS = ["operator", "call", "size", "batch", "ms", "ms_deepinv", "ratio", "device"]
 
@@ -81,7 +84,22 @@ def test_memory_of_a_step(tmp_path: Path) -> None:
 def test_what_a_decoder_keeps_is_what_its_backward_pass_holds() -> None:
     from psld.benchmarks import weighing
 
-    found = weighing.row("decoder", 256, "32 bit", lambda: weighing.autoencoder_pass("decoder", 4, 256, torch.float32),
-                         in_place=False)  # fmt: skip
+    found = weighing.row("decoder", 256, "32 bit", lambda: weighing.autoencoder_pass("decoder", 4, 256, torch.float32))
     assert found["plain_gib"] < found["blocks_gib"] < 0.6 * found["backward_gib"]
     assert found["kept_gib"] == pytest.approx(found["backward_gib"], rel=0.1)
+
+
+def test_what_is_changed_in_place_is_weighed_by_shapes_as_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from psld.benchmarks import weighing
+    from psld.tests.families import HERE
+
+    (flux,) = (family for family in HERE if family.name == "FLUX.1 dev")
+    flux = replace(flux, side=128, unet=flux.unet | {"depth": 2, "depth_single_blocks": 2})
+
+    def weighed() -> list[tuple[int, int]]:
+        again = (nullcontext, checkpointed)
+        return [weighing.measured(lambda: weighing.model_pass(flux), True, held) for held in again]
+
+    by_shapes = weighed()
+    monkeypatch.setattr(weighing, "FakeTensorMode", lambda **_: nullcontext())
+    assert by_shapes == weighed()
