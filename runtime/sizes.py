@@ -1,4 +1,4 @@
-"""What SDXL and its kin are told of a picture's size, said of a window of it.
+"""What SDXL and others are told of a picture's size, said of a window of it.
 
 They learnt from photos that were cropped, and were told the size of the original, where the crop begins, and how large
 it is (Podell et al. 2023, arXiv 2307.01952, section 2.2). A window is such a crop. The size of the original stays what
@@ -32,6 +32,11 @@ def sizes_of(
     if isinstance(model, comfy.model_base.PixArt) and "c_ar" in told:
         aspects = [[len(window.rows) / len(window.columns)] for window in windows for _ in range(images)]
         return {"c_ar": CONDRegular(torch.tensor(aspects).to(told["c_ar"].cond))}
+    if isinstance(model, comfy.model_base.HunyuanDiT):
+        original = told["image_meta_size"].cond[:, :2]
+        sizes = [[len(w.rows), len(w.columns), w.top, w.left] for w in windows for _ in range(images)]
+        own = PIXELS * torch.tensor(sizes).to(original)
+        return {"image_meta_size": CONDRegular(torch.cat([original.expand(len(own), -1), own], dim=1))}
     return {}
 
 

@@ -23,7 +23,14 @@ WIDE = (8, 14)
 
 SIZES = {"width": 900, "height": 700, "crop_w": 24, "target_width": 333}
 PIXART_ALPHA = PIXART | {"image_model": "pixart_alpha", "micro_condition": True, "hidden_size": 96}
-FAMILIES = {family.name: family for family in [*HERE, Family("PixArt", "PixArtAlpha", PIXART_ALPHA)]}
+HUNYUAN_DIT = dict(image_model="hydit1", hidden_size=64, depth=2, num_heads=2, text_states_dim=8, text_states_dim_t5=16,
+                   text_len=4, text_len_t5=4, size_cond=True)  # fmt: skip
+TEXTS = {"attention_mask": torch.ones(1, 4), "conditioning_mt5xl": torch.ones(1, 4, 16),
+         "attention_mask_mt5xl": torch.ones(1, 4)}  # fmt: skip
+FAMILIES = {family.name: family for family in [
+    *HERE, Family("PixArt", "PixArtAlpha", PIXART_ALPHA),
+    Family("Hunyuan DiT", "HunyuanDiT1", HUNYUAN_DIT, extra=TEXTS),
+]}  # fmt: skip
 
 
 def told(model, name: str, call) -> list[Tensor]:
@@ -70,6 +77,14 @@ def test_pixart_is_told_of_a_windows_aspect():
     model, call, _ = in_windows("PixArt", {}, (40, 48))
     (heard,) = told(model, "c_ar", call)
     assert torch.equal(heard, torch.ones(4, 1))
+
+
+@pytest.mark.parametrize(("said", "original"), [({}, [64, 112]), (SIZES, [700, 900])], ids=["not said", "said"])
+@torch.no_grad()
+def test_hunyuan_dit_is_told_where_a_window_is(said, original):
+    model, call, _ = in_windows("Hunyuan DiT", said)
+    (heard,) = told(model, "image_meta_size", call)
+    assert heard.tolist() == [[*original, 64, 64, 0, left] for left in (0, 0, 48, 48)]
 
 
 def test_a_restoration_in_windows_tells_sizes():
