@@ -34,6 +34,11 @@ def photo(file: Path = HAND) -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255)[None]
 
 
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where it is: on a GPU once ComfyUI has loaded it there."""
+    return next(network.parameters()).device
+
+
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(-10 * torch.log10((a - b).square().mean().detach()))
 

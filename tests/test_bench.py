@@ -78,7 +78,8 @@ def test_memory_of_a_step(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(out.read_text())
     assert row["method"] == "Glued MAP" and row["draft"] and row["steps"] == 1
-    assert row["peak_gib"] >= row["loaded_gib"] > 3 and row["seconds"] > 0
+    weights = 1.5 if torch.cuda.is_available() else 3  # in 16 bits, and in 32
+    assert row["peak_gib"] >= row["loaded_gib"] > weights and row["seconds"] > 0
 
 
 def test_what_a_decoder_keeps_is_what_its_backward_pass_holds() -> None:

@@ -88,7 +88,7 @@ def test_a_second_half_goes_on_from_the_noise_of_the_first(prior, method):
 def test_the_first_nan_stops_the_run_and_says_where(prior, part, method, waits, monkeypatch):
     """At once, or where each answer would be waited for (GPUs), at the end of the step."""
     model, vae = prior
-    monkeypatch.setattr(finite, "AT_ONCE", set() if waits else finite.AT_ONCE)
+    monkeypatch.setattr(finite, "AT_ONCE", set() if waits else {"cpu", "cuda"})
     networks = {"encoder": vae.first_stage_model.encoder, "decoder": vae.first_stage_model.decoder}
     networks["model"] = model.model.diffusion_model
     seen = []

@@ -14,6 +14,7 @@ from psld.tests.checkpoints import write_ldm
 from psld.tests.ldm import (
     HAND,
     SMALL,
+    device_of,
     photo,
     psnr,
     run,
@@ -54,13 +55,14 @@ def test_embedded_vae_reconstructs_a_photo(prior):
 def denoising_errors(prior) -> torch.Tensor:
     """Mean square error of z0_hat at three noise levels, of two noisy latents of a photo."""
     model, vae = prior
-    z0 = model.model.process_latent_in(vae.encode(photo()))
-    noise = torch.randn(2, *z0.shape[1:], generator=torch.Generator().manual_seed(0))
+    device = device_of(model.model.diffusion_model)
+    z0 = model.model.process_latent_in(vae.encode(photo())).to(device)
+    noise = torch.randn(2, *z0.shape[1:], generator=torch.Generator().manual_seed(0)).to(device)
     with torch.inference_mode():
         return torch.stack([
-            (model.model.apply_model(z0 + sigma * noise, torch.full((2,), sigma)) - z0).square().mean()
+            (model.model.apply_model(z0 + sigma * noise, torch.full((2,), sigma, device=device)) - z0).square().mean()
             for sigma in (0.3, 1.0, 3.0)
-        ])  # fmt: skip
+        ]).cpu()  # fmt: skip
 
 
 def test_embedded_unet_denoises_a_photo(prior):
@@ -150,9 +152,9 @@ def test_conditioning_makes_no_difference(prior):
 
 
 def test_gradient_reaches_the_input(prior):
-    model, _ = prior
-    z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    (gradient,) = torch.autograd.grad(model.model.apply_model(z, torch.ones(1)).square().sum(), z)
+    model, device = prior[0].model, device_of(prior[0].model.diffusion_model)
+    z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.apply_model(z, torch.ones(1, device=device)).square().sum(), z)
     assert gradient.isfinite().all() and float(gradient.norm()) > 0.1
 
 

@@ -52,7 +52,7 @@ def test_vq_first_stage_quantises_in_the_decoder(ffhq):
     _, vae = ffhq
     model = vae.first_stage_model
     codes = model.quantize.embedding.weight
-    z = (0.5 * torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    z = (0.5 * torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))).to(codes).requires_grad_()
     distance = torch.cdist(z.detach().movedim(1, -1).reshape(-1, 3), codes)
     expected = codes[distance.argmin(1)].reshape(2, 4, 4, 3).movedim(-1, 1)
     torch.testing.assert_close(model.quantize(z), expected)

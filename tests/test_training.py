@@ -21,8 +21,6 @@ from PIL import Image, ImageDraw
 from psld.devkit import ROOT, train
 from psld.devkit.perceptual import ArraysOnly, lpips_alex
 from psld.nodes.loading import PRIORS
-from psld.runtime.codec import Codec
-from psld.runtime.ldm import load_ldm
 from psld.runtime.ldm.tiny import TinyAutoencoder
 from psld.training import data, diffusion, draft, evaluate, finished, loop, metrics, networks, run, samples
 from safetensors.torch import save_file
@@ -131,12 +129,11 @@ def test_training_says_what_is_wrong(tmp_path):
 
 @pytest.mark.slow
 def test_a_draft_learns_to_answer_like_the_autoencoder(photos):
-    with torch.inference_mode():
-        model, vae = load_ldm(PRIORS / "hands64.safetensors")
+    teacher = draft.teacher_of(PRIORS / "hands64.safetensors")
     torch.manual_seed(0)
-    network = draft.draft_of(vae)
+    network = draft.draft_of(teacher.vae)
     images = data.squares(data.read_photos(photos, "train"), 32)
-    loss = draft.DraftLoss(network, Codec(vae, vae.first_stage_model, model.model), images, seed=0)
+    loss = draft.DraftLoss(network, teacher, images, seed=0)
     training = loop.Training(network, draft.LEARNING_RATE, draft.DECAY)
     training.step = loop.WARM_UP
     history = list(itertools.islice(training.run(loss, budget=math.inf, every=1), 25))

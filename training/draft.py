@@ -53,11 +53,9 @@ class DraftLoss:
 def distil(prior: Path, source: Path, out: Path, minutes: float, size: int = 64, seed: int = 0) -> Path:
     """Trains a draft of the prior's autoencoder on the CPU for `minutes`; returns its file, for `load_draft`."""
     out.mkdir(parents=True, exist_ok=True)
-    with torch.inference_mode():
-        model, vae = load_ldm(prior)
-    teacher = Codec(vae, vae.first_stage_model, model.model)
+    teacher = teacher_of(prior)
     torch.manual_seed(seed)
-    network = draft_of(vae)
+    network = draft_of(teacher.vae)
     images = data.squares(data.read_photos(source, "train"), size)
     training = Training(network, LEARNING_RATE, DECAY)
     for means in training.run(DraftLoss(network, teacher, torch.cat([images, images.flip(-1)]), seed), minutes * 60):
@@ -66,6 +64,14 @@ def distil(prior: Path, source: Path, out: Path, minutes: float, size: int = 64,
     file = out / "draft.safetensors"
     save_file({name: value.half().contiguous() for name, value in training.average.state_dict().items()}, file)
     return file
+
+
+def teacher_of(prior: Path) -> Codec:
+    """The autoencoder of a prior, on the CPU: ComfyUI would have it on the GPU where there is one."""
+    with torch.inference_mode():
+        model, vae = load_ldm(prior)
+    vae.device = torch.device("cpu")
+    return Codec(vae, vae.first_stage_model.to(vae.device), model.model)
 
 
 def draft_of(vae: VAE) -> TinyAutoencoder:
