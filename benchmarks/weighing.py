@@ -9,6 +9,7 @@ What a pass changes in place after it was saved is cloned, as in a run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import weakref
 from collections.abc import Callable
@@ -133,12 +134,20 @@ def measured(
 
 
 def told_apart() -> AbstractContextManager:
-    """Lets PyTorch tell what is changed in place by its storage: tensors without values have no addresses."""
+    """Lets PyTorch tell by their storages which tensors it has saved: those without values have no addresses."""
+    numbers, known = itertools.count(), {}
 
-    def storage(tensor: Tensor) -> tuple[int, int, int]:
-        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor._version
+    def storage(tensor: Tensor) -> tuple[int, ...]:
+        it = tensor.untyped_storage()
+        if it._cdata not in known:
+            known[it._cdata] = next(numbers)
+            weakref.finalize(it, known.pop, it._cdata)  # a later one may lie where it lay
+        return known[it._cdata], tensor.storage_offset(), tensor._version
 
-    return patch.object(torch.autograd.graph, "_get_sid", storage)
+    def itself(tensor: Tensor) -> tuple[int, ...]:
+        return id(tensor), *storage(tensor)
+
+    return patch.multiple(torch.autograd.graph, _get_sid=storage, _get_tid=itself)
 
 
 def kept(make: Callable[[], Pass]) -> int:
