@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # until ComfyUI takes its place
 from devkit import inprocess  # noqa: E402
@@ -25,7 +24,7 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Boots ComfyUI where tests will run: the process that only hands them out needs none."""
+    """Boots ComfyUI where tests will run: the process that only hands them out needs none, nor torch."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         inprocess.boot(Path(BASE.name))
 
@@ -43,12 +42,16 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same random numbers, alone or after others."""
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module")
 def single_thread():
     """Small tensors: threads cost more than they give, most of all on a busy machine."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -90,6 +90,7 @@ def test_what_a_decoder_keeps_is_what_its_backward_pass_holds() -> None:
     assert found["kept_gib"] == pytest.approx(found["backward_gib"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_what_is_changed_in_place_is_weighed_by_shapes_as_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from psld.benchmarks import weighing
     from psld.tests.families import HERE
