@@ -20,7 +20,6 @@ from .latent import (
     diffuse,
     mix_noise,
     noise_levels,
-    per_sample,
     predicted_noise,
 )
 from .likeliest import surprise
@@ -29,16 +28,11 @@ FITTED = 0.4
 """Spread, of sigma 0.44, below which what residual is left is the decoder's. Above, it may be a wrong picture's, which
 would stay if y were trusted less."""
 
-FORGETTING = 3.0
-"""z0 keeps (sigma_next / sigma)^3 of what it was a level above where the denoiser is not sure of anything, and a higher
-power of it, next to nothing, the surer that is. So a mistake that is much the same from level to level counts by the
-stretch of log sigma that it spans, and not by the number of steps on it."""
-
 Corrected = tuple[Tensor, Tensor, Tensor | None]
 """The latent z0 to renoise, D(z0_hat), and the floor (B,) that z0 shows, where it does."""
 
-Correct = Callable[[Measurement, Tensor, Tensor], Corrected]
-"""(measurement, z0_hat, sigma) -> that."""
+Correct = Callable[[Measurement, Tensor, Tensor, Tensor], Corrected]
+"""(measurement, z0_hat, sigma, unsure) -> that. unsure: (B,), see `certainty.py`."""
 
 
 def anneal(
@@ -59,8 +53,7 @@ def anneal(
     eta: share of fresh noise in each renoising, 0 to 1; the rest is what takes z0 to z_t.
     temperature: noise that is added by noise that the denoiser is told of, where z is all noise; to the power of
         1 / spread below. Under 1 the denoiser removes more than was added and takes the surer picture; but noise is
-        also what lets go of a wrong one, and that is decided high up. A denoiser that is not sure of any picture has
-        no surer one, and gets the noise that it is told of; see `certainty.py`.
+        also what lets go of a wrong one, and that is decided high up.
     candidates: ways down, each under other noise; see `candidates.py`.
     chunk: so many of an image's candidates go through the networks together; 0: all. It changes memory, not results.
     faithful: whether the mean of the finalists arrives, not the likelier: nearer to the truth on average, and smoother.
@@ -75,27 +68,28 @@ def anneal(
     running = running.fork(candidates) if parted == 0 else running
     z = diffuse(model, running.z0, running.noise, sigmas[0])
 
-    def estimate(z: Tensor, sigma: Tensor, measurement: Measurement) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def estimate(
+        z: Tensor, z0: Tensor, sigma: Tensor, measurement: Measurement
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         z0_hat = model.denoise(z, sigma)
-        return z0_hat, *correct(measurement.repeat(len(z) // images), z0_hat, sigma)
+        # noise that z0 has had a part in tells nothing
+        unsure = uncertainty(model, z, z0, z0_hat, sigma) if eta == 1 else z.new_ones(len(z))
+        return z0_hat, *correct(measurement.repeat(len(z) // images), z0_hat, sigma, unsure)
 
     for i, sigma, sigma_next in noise_levels(sigmas):
-        parts = [estimate(part, sigma, measurement) for part in z.split(images * chunk or len(z))]
+        at_once = images * chunk or len(z)
+        split = zip(z.split(at_once), running.z0.split(at_once), strict=True)
+        parts = [estimate(*part, sigma, measurement) for part in split]
         *estimates, floors = zip(*parts, strict=True)
         z0_hat, z0, x0_hat = (torch.cat(part) for part in estimates)
         if floors[0] is not None and model.spread(sigma) < FITTED:
             measurement = replace(measurement, floor=floors[0][:images])
-        unsure = uncertainty(model, z, running.z0, z0_hat, sigma).unflatten(0, (-1, images)).mean(0)
         surprised = running.surprise + surprise(model, z0, z0_hat, sigma)
-        kept = model.ratio(sigma, sigma_next) ** (FORGETTING / unsure)
-        z0 = z0 + per_sample(eta * kept.repeat(len(z0) // images), z0) * (running.z0 - z0)
         running = Candidates(running.source, predicted_noise(model, z, z0, sigma), z0, surprised)
         running = thin_out(model, measurement, running, sigmas, sigma_next, FINALISTS if faithful else 1)
         running = running.fork(candidates) if i + 1 == parted else running
         added = mix_noise(running.noise, running.source.like(running.z0), eta)
-        spread = model.spread(sigma_next).clamp_min(torch.finfo(z.dtype).tiny)
-        cooled = temperature ** ((1 - unsure).repeat(len(added) // images) / spread)
-        z = diffuse(model, running.z0, per_sample(cooled, added) * added, sigma_next)
+        z = diffuse(model, running.z0, temperature ** (1 / model.spread(sigma_next)) * added, sigma_next)
         if callback is not None:
             callback(Step(i, sigma, z[:images], z0_hat[:images], x0_hat[:images]))
     left = z.unflatten(0, (-1, images))

@@ -55,10 +55,6 @@ class LatentModel:
         """Standard deviation of z0 given z, if z0 were standard normal: how far z0_hat may be from z0, at most 1."""
         return sigma / self.scale(sigma)
 
-    def ratio(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        """Noise by signal at sigma_next by that at sigma: 0 where either sigma_next or signal(sigma) is."""
-        return sigma_next / self.signal(sigma_next) * self.signal(sigma) / sigma
-
 
 @dataclass(frozen=True)
 class Step:

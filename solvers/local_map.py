@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
-from .data import missed, trust
+from .data import missed, reach, trust
 from .latent import Callback, LatentModel
 from .linearised import Linearised, most_likely_move
 
@@ -28,7 +28,7 @@ def local_map(
     z: Tensor,
     sigmas: Tensor,
     *,
-    c: float = 1.5,
+    c: float = 1.0,
     eta: float = 1.0,
     temperature: float = 0.8,
     candidates: int = 1,
@@ -39,7 +39,7 @@ def local_map(
 ) -> Tensor:
     """From noise z (B, c, h, w) at sigmas[0] down to sigmas[-1], starting around E(A^+ y) where A is linear.
 
-    c: r in units of the spread of a standard normal latent; more fits the measurement closer.
+    c: r by what `reach` says; more fits the measurement closer.
     eta: share of fresh noise in each renoising, 0 to 1.
     temperature: noise added by noise told to the denoiser at high levels, less further down; see `anneal`.
     candidates: ways down, of which the likeliest arrives; see `candidates.py`.
@@ -48,9 +48,9 @@ def local_map(
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor) -> Corrected:
         h = Linearised(model, measurement, z0_hat)
-        move, residual = most_likely_move(h, None, trust(model, measurement, sigma, c), iterations)
+        move, residual = most_likely_move(h, None, trust(measurement, reach(model, sigma, c, unsure)), iterations)
         return z0_hat + move, h.x0, missed(measurement, residual)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
-from .data import trust
-from .glued_map import gluing_move
+from .data import reach
+from .gluing import Gluing
 from .latent import Callback, LatentModel
 
 
@@ -54,8 +54,10 @@ def proximal_gluing(
     faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
     """
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor) -> Corrected:
+    gluing = Gluing(model, measurement)
+
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor) -> Corrected:
         x0_hat = model.decode(z0_hat)
-        return z0_hat + gluing_move(model, measurement, x0_hat, trust(model, measurement, sigma, c)), x0_hat, None
+        return z0_hat + gluing.move(measurement, x0_hat, reach(model, sigma, c, unsure)), x0_hat, None
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

@@ -25,9 +25,8 @@ def randn(*shape: int, seed: int) -> Tensor:
 class GaussianCase:
     """A measurement of one draw from the prior, and the posterior N(mean, covariance) of its latent.
 
-    decoder: (pixels, latents) with orthonormal columns, so that E = D^T is exact.
+    decoder: (pixels, latents) with orthogonal columns of one length, so that E = D^T / length^2 is exact.
     floor: standard deviation of what the image has in each direction that the decoder cannot draw.
-    mistake: what the denoiser adds to the posterior mean, everywhere the same, by the posterior's standard deviation.
     """
 
     operator: LinearOperator
@@ -35,14 +34,14 @@ class GaussianCase:
     covariance: Tensor
     sigma_y: float
     floor: float = 0.0
-    mistake: float = 0.0
 
     def __post_init__(self) -> None:
         d = len(self.covariance)
         images = self.decoder.T.reshape(d, *self.operator.image_shape)
         self.H = self.operator.restrict(self.operator(images)).flatten(1).T
         truth = torch.linalg.cholesky(self.covariance) @ randn(d, seed=3)
-        complement = torch.eye(len(self.decoder)).double() - self.decoder @ self.decoder.T
+        self.encoder = torch.linalg.pinv(self.decoder)
+        complement = torch.eye(len(self.decoder)).double() - self.decoder @ self.encoder
         undrawn = self.floor * dense(self.operator) @ complement
         self.y = self.H @ truth + undrawn @ randn(len(self.decoder), seed=5) + self.sigma_y * randn(len(self.H), seed=4)
         gain = self.covariance @ self.H.T
@@ -53,15 +52,14 @@ class GaussianCase:
 
     def model(self) -> LatentModel:
         d = len(self.covariance)
-        mistaken = self.mistake * randn(d, seed=6)
 
         def denoise(z: Tensor, sigma: Tensor) -> Tensor:
             shrink = torch.linalg.solve(self.covariance + sigma**2 * torch.eye(d, dtype=z.dtype), self.covariance)
-            return (z.flatten(1) @ shrink + sigma * shrink.diagonal().sqrt() * mistaken).view_as(z)
+            return (z.flatten(1) @ shrink).view_as(z)
 
         return LatentModel(
             denoise,
-            encode=lambda x: (x.flatten(1) @ self.decoder)[..., None, None],
+            encode=lambda x: (x.flatten(1) @ self.encoder.T)[..., None, None],
             decode=lambda z0: (z0.flatten(1) @ self.decoder.T).view(-1, *self.operator.image_shape),
         )
 
@@ -82,10 +80,10 @@ class GaussianCase:
 BLUR = GaussianBlur((1, 8, 8), sigma=0.8, kernel_size=5)
 
 
-def standard_case(sigma_y: float = 0.5) -> GaussianCase:
+def standard_case(sigma_y: float = 0.5, gain: float = 1.0) -> GaussianCase:
     """A standard normal latent, decoded onto twelve right singular vectors of the blur, from the strongest on."""
     _, _, V = torch.linalg.svd(dense(BLUR))
-    return GaussianCase(BLUR, V[:48:4].T, torch.eye(12, dtype=torch.float64), sigma_y)
+    return GaussianCase(BLUR, gain * V[:48:4].T, torch.eye(12, dtype=torch.float64), sigma_y)
 
 
 def correlated_case(sigma_y: float = 0.5) -> GaussianCase:
@@ -100,14 +98,6 @@ def undrawable_case() -> GaussianCase:
     decoder, _ = torch.linalg.qr(randn(64, 6, seed=1))
     kept = (randn(1, 8, 8, seed=2) < -0.5).double()
     return GaussianCase(InpaintMask((1, 8, 8), kept), decoder, torch.eye(6, dtype=torch.float64), 0.1, floor=0.3)
-
-
-def half_seen_case(mistake: float) -> GaussianCase:
-    """Every second pixel of an image whose pixels vary by 1 to 0.1, and a denoiser that is mistaken."""
-    kept = (torch.arange(64) % 2 == 0).double().view(1, 8, 8)
-    scattered = torch.randperm(64, generator=torch.Generator().manual_seed(1))
-    variances = torch.logspace(0, -2, 64)[scattered].double()
-    return GaussianCase(InpaintMask((1, 8, 8), kept), torch.eye(64).double(), variances.diag(), 0.05, mistake=mistake)
 
 
 def dense(operator: LinearOperator) -> Tensor:

@@ -54,28 +54,32 @@ def test_without_fresh_noise_the_fixed_point_is_the_posterior_ode(solve):
 
 @pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
 def test_with_fresh_noise_it_keeps_the_mean_and_loses_spread(solve):
-    """It is a running mean of estimates, each of them made under other noise."""
     mean, spread = deviation(standard_case(), solve, levels(40), c=1.0, eta=1.0, temperature=1.0, candidates=1)
     assert mean < 0.2
-    assert 0.1 < spread.min() and spread.max() < 0.4
+    assert 0.2 < spread.min() and spread.max() < 0.7
 
 
 FRESH = dict(c=1.0, eta=1.0, temperature=1.0, candidates=1)
 
 
-@pytest.mark.parametrize(("solve", "off"), [(glued_map, 0.4), (local_map, 0.55)])
-def test_what_the_decoder_cannot_draw_is_taken_for_noise(solve, off):
+@pytest.mark.parametrize("solve", [glued_map, local_map])
+def test_what_the_decoder_cannot_draw_is_taken_for_noise(solve):
     mean, spread = deviation(undrawable_case(), solve, levels(40), **FRESH)
-    assert mean < off
-    assert 0.05 < spread.min() and 0.2 < spread.max() < 0.7
+    assert mean < 0.35
+    assert 0.2 < spread.min() and 0.6 < spread.max() < 1.2
 
 
-def test_a_solver_that_takes_it_for_the_picture_is_surer_of_it_in_each_direction():
+def test_a_solver_that_takes_it_for_the_picture_is_wrong_and_sure_of_it():
     """Proximal gluing asks for no residual and so learns of no floor."""
-    (_, blind), (_, aware) = (
-        deviation(undrawable_case(), solve, levels(40), **FRESH) for solve in (proximal_gluing, glued_map)
-    )
-    assert (blind < 0.7 * aware).all()
+    mean, spread = deviation(undrawable_case(), proximal_gluing, levels(40), **FRESH)
+    assert mean > 0.5 and spread.max() < 0.3
+
+
+def test_a_latent_may_be_worth_few_pixels():
+    """The glued image needs r as a length in pixels, and the encoder says what that is; 1 for 1 the mean is 1 off."""
+    mean, spread = deviation(standard_case(0.05, gain=0.1), proximal_gluing, levels(40), **FRESH)
+    assert mean < 0.2
+    assert 0.2 < spread.min() and spread.max() < 0.7
 
 
 @pytest.mark.parametrize("solve", [glued_map, proximal_gluing, local_map])
