@@ -20,6 +20,11 @@ from ..operators.measurement import Measurement
 from .data import noise_std, pinv_image, trust
 from .latent import LatentModel, per_sample, rms
 
+AUDIBLE = 0.02
+"""Noise, in pixels, that an encoder in half precision does not round away."""
+RANGE = 2.0
+"""Of pixels: what an encoder may at most be deaf to."""
+
 
 class Gluing:
     """The gluing moves of a run for B images; none where A has no x' of its own (it is neither linear nor proximal)."""
@@ -45,5 +50,5 @@ def pixels_per_code(encode: Callable[[Tensor], Tensor], measurement: Measurement
     """How much noise in an image moves its code by 1, (B,), both root mean squares: on A^+ y, under noise as y's."""
     x = pinv_image(measurement)
     noise = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
-    noise = per_sample(noise_std(measurement), x) * noise
-    return rms(noise) / rms(encode(x + noise) - encode(x))
+    noise = per_sample(noise_std(measurement).clamp_min(AUDIBLE), x) * noise
+    return (rms(noise) / rms(encode(x + noise) - encode(x))).clamp_max(RANGE)
