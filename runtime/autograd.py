@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import comfy.model_management
 import torch
@@ -68,9 +69,41 @@ def mutable_saved_tensors(network: nn.Module, patched: bool = False) -> Iterator
     What is computed of weights of a class of their own (GGUF) is no longer of it, for theirs cannot be cloned.
     """
     mutable = not isinstance(network, UNetModel) or patched
-    mutation = torch.autograd.graph.allow_mutation_on_saved_tensors() if mutable else nullcontext()
-    with torch._C.DisableTorchFunctionSubclass(), mutation:
+    with torch._C.DisableTorchFunctionSubclass(), cloning_before_mutation() if mutable else nullcontext():
         yield
+
+
+@contextmanager
+def cloning_before_mutation() -> Iterator[Any]:
+    """PyTorch's context for it, and what it knows; in it no tensor is taken for one that was cloned and freed before.
+
+    It knows saved tensors by identity, address and version. Once one is cloned nothing holds it, so that another may
+    come by all three, and backward would be given the clone in its place.
+    """
+    with torch.autograd.graph.allow_mutation_on_saved_tensors() as context:
+        context.tid_to_weakhandle = Names()
+        context.cloned = Clones(context.tid_to_weakhandle)
+        yield context
+
+
+class Names(WeakValueDictionary):
+    """Handles of saved tensors by what these are known by; a handle knows it, too."""
+
+    def __setitem__(self, name: tuple, handle: Any) -> None:
+        handle.name = name
+        super().__setitem__(name, handle)
+
+
+class Clones(WeakKeyDictionary):
+    """Clones by handle, whose tensors lose their names."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        self.names = names
+
+    def __setitem__(self, handle: Any, clone: Tensor) -> None:
+        super().__setitem__(handle, clone)
+        self.names.pop(handle.name, None)
 
 
 @contextmanager
