@@ -76,7 +76,7 @@ def test_a_solver_that_takes_it_for_the_picture_is_wrong_and_sure_of_it():
 
 
 def test_a_latent_may_be_worth_few_pixels():
-    """The glued image needs r as a length in pixels, which the encoder tells. Were it r itself, the mean were 11 off."""
+    """The glued image needs r as a length in pixels, which the encoder tells; were it r, the mean were 11 off."""
     mean, spread = deviation(standard_case(0.05, gain=0.1), proximal_gluing, levels(40), **FRESH)
     assert mean < 0.2
     assert 0.2 < spread.min() and spread.max() < 0.7
