@@ -29,6 +29,7 @@ from .codec import Codec, spatial_factor
 from .estimates import GIB, TILES, Run, Tier, refuse_too_large, room
 from .half import scaled
 from .kept import kept_bytes
+from .repeatable import goes_on_without
 from .tiles import TiledCoder
 from .windows import Windows
 
@@ -99,12 +100,16 @@ class Plan:
             )
 
     def attempt(self, call: Callable[[Tier], object]) -> object:
-        """call(tier), in ever leaner tiers where memory runs out."""
+        """call(tier), in ever leaner tiers where memory runs out, with any kernel where none is deterministic."""
         while True:
             try:
                 return call(self.tier)
             except comfy.model_management.OOM_EXCEPTION:
                 pass  # what the frames of the error held is free only after this block
+            except RuntimeError as error:
+                if not goes_on_without(error):
+                    raise
+                continue
             self.lower()
 
     def call(self, x: Tensor, function: Callable[[Tensor], Tensor], module: nn.Module, unit: int = 1) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..runtime.ldm.unet import UNet
 from .loop import mixed_precision
 from .networks import alphas_cumprod
 
 LEARNING_RATE, DECAY = 4e-4, 0.9995
-MEDIAN_SIGMA, SPREAD = 2.0, 1.4
+MEDIAN_SIGMA, SPREAD = 1.4, 1.5
 """Of the noise levels that a network sees: log-normal, sigma by that of unit-variance latents (Karras et al. 2022,
 table 1). Of the schedule's own steps half are above 2.8 and a quarter above 11, where little is left to learn."""
 PARAMETERIZATION = "v"
@@ -44,8 +44,8 @@ class Latents:
 class DiffusionLoss:
     """Squared error of the prediction at log-normal noise levels, all of it on the device."""
 
-    def __init__(self, network: UNet, latents: Latents, scale_factor: float, parameterization: str, batch: int,
-                 device: torch.device, seed: int) -> None:
+    def __init__(self, network: Callable[..., Tensor], latents: Latents, scale_factor: float, parameterization: str,
+                 batch: int, device: torch.device, seed: int) -> None:
         """parameterization: "v" or "eps"."""
         self.network, self.latents, self.scale_factor = network, latents, scale_factor
         self.parameterization, self.batch, self.device = parameterization, batch, device

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 WARM_UP = 200
 """Steps over which the learning rate rises."""
 LOG_STEPS = 100
+COMPILED = 300
+"""Seconds of training on a GPU from which a network is compiled."""
 
 
 class Training:
@@ -70,6 +72,11 @@ class Training:
         """Draws the average towards the weights, faster in the beginning."""
         weight = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), weight)
+
+
+def fused(network: nn.Module, device: torch.device, budget: float) -> Callable[..., Tensor]:
+    """The network with its operations joined into few kernels, where a GPU has the time: that takes it a minute."""
+    return torch.compile(network, dynamic=False) if device.type == "cuda" and budget > COMPILED else network
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

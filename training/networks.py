@@ -53,11 +53,10 @@ class Sizes:
 def sizes(pixels: int, factor: int, channels: int) -> Sizes:
     """A U-Net for pictures of so many pixels a side, whose latents have so many channels and pixels / factor a side.
 
-    Many channels take a U-Net that widens fast and has few blocks at its largest size: most of the time would go
-    there.
+    Many channels take a wide one: what is fine in them has to pass through its largest size.
     """
     if channels > 16:
-        return Sizes(pixels // factor, channels, channel_mult=(1, 3, 6), num_res_blocks=1)
+        return Sizes(pixels // factor, channels, 128, channel_mult=(1, 2, 2), attention_resolutions=(1, 2, 4))
     if factor == 8:
         return Sizes(pixels // factor, channels, channel_mult=(1, 2), attention_resolutions=(1, 2))
     return Sizes(pixels // factor, channels)

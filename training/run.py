@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from . import autoencoder, curves, data, diffusion, finished, networks
 from .finished import FirstStage
-from .loop import Training
+from .loop import Training, fused
 from .metrics import reconstruction_metrics
 from .samples import sample, sheet
 
@@ -156,7 +156,8 @@ def train_unet(first: FirstStage, old: finished.Start | None, job: Job, budget: 
         sheet(sample(job.folder.prior, 36, job.size), job.folder.path / "sheets" / f"samples_{training.step:06}.png")
 
     batch = diffusion.batch_size(job.device)
-    loss = diffusion.DiffusionLoss(training.network, latents, scale, parameterization, batch, job.device,
+    network = fused(training.network, job.device, budget)
+    loss = diffusion.DiffusionLoss(network, latents, scale, parameterization, batch, job.device,
                                    seed=training.step)
     run_stage("unet", training, loss, budget, job, look)
 
