@@ -60,6 +60,15 @@ def memory_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", help="the row is appended to it")
 
 
+def seeded_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE.json", default="output/seeded/seeded.json", help="default: %(default)s")
+    parser.add_argument("--real", action="store_true", help="families at their real widths and sizes, random weights")
+    parser.add_argument("--families", nargs="+", default=["SD 1.5"], metavar="NAME", help="default: SD 1.5")
+    parser.add_argument("--methods", nargs="+", default=["Glued MAP", "PSLD"], metavar="NAME",
+                        help="default: Glued MAP, PSLD")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=20, help="default: 20")
+
+
 def models_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", default="output/models/models.json",
                         help="the rows; beside it a plot (.png) (default: %(default)s)")  # fmt: skip
@@ -135,6 +144,7 @@ def setting(text: str) -> tuple[str, float]:
 BENCHMARKS = {  # name -> (help, arguments)
     "quality": ("solvers, and the authors' own code, on the same images and noise", quality_arguments),
     "memory": ("time and memory of a step or a run on Stable Diffusion 1.5", memory_arguments),
+    "seeded": ("whether a seed gives the same bits twice, and what that costs", seeded_arguments),
     "models": ("time and memory of a step on each family of models", models_arguments),
     "kept": ("what networks of real size keep for backward, by their shapes", kept_arguments),
     "windows": ("seams and memory of a picture much larger than the prior's own size", windows_arguments),

@@ -1,0 +1,98 @@
+"""Two runs of one seed by each method, with the kernels of our runs and with those that PyTorch takes by itself.
+
+A row of the JSON is {"family", "method", "size", "steps", "dtype", "device", "repeatable": {"same": whether both runs
+gave the same bits, "difference": the largest between their latents, by the spread of these, "seconds": of the faster
+run, "peak_gib"}, "fast": the same without our kernels}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import torch
+
+from ..nodes.sampling import make_guider
+from ..runtime import checks, sampler
+from ..runtime.levels import AUTO, noise_levels
+from ..runtime.plain import plain
+from ..solvers import METHODS
+from ..tests import families as tiny
+from . import real
+from .families import Subject
+from .hardware import device_name
+from .passes import now
+from .results import versions
+from .step import box_inpainting, peak, start_peak
+
+
+def run(args: argparse.Namespace) -> int:
+    """Every family by every method: the JSON, and a line each on the terminal."""
+    document = {"versions": versions(), "rows": []}
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    load = real.load if args.real else partial(tiny.load, device=comfy.model_management.get_torch_device())
+    for family in real.REAL if args.real else tiny.HERE:
+        if family.name not in args.families:
+            continue
+        model, vae, conditioning = load(family)
+        subject = Subject(family.name, plain(model), vae, conditioning)
+        for method in args.methods:
+            document["rows"].append(measure(subject, method, family.side, args.steps))
+            out.write_text(json.dumps(document, indent=1) + "\n")
+            print(json.dumps(document["rows"][-1]), flush=True)
+        comfy.model_management.unload_all_models()
+    return 0
+
+
+@torch.inference_mode()
+def measure(subject: Subject, method: str, size: int, steps: int) -> dict[str, Any]:
+    """The row of one method."""
+    sampled(subject, method, size, 1)  # loads the models
+    model = subject.model
+    row = {"family": subject.name, "method": method, "size": size, "steps": steps,
+           "dtype": str(model.model.get_dtype()).removeprefix("torch."), "device": device_name(model.load_device)}
+    row["repeatable"] = twice(subject, method, size, steps)
+    with kernels_of_pytorch():
+        row["fast"] = twice(subject, method, size, steps)
+    return row
+
+
+def twice(subject: Subject, method: str, size: int, steps: int) -> dict[str, Any]:
+    """What two runs of one seed gave, and took."""
+    start_peak()
+    results, seconds = [], []
+    for _ in range(2):
+        started = now()
+        results.append(sampled(subject, method, size, steps))
+        seconds.append(now() - started)
+    first, second = results
+    return {"same": torch.equal(first, second), "difference": float((first - second).abs().max() / first.std()),
+            "seconds": round(min(seconds), 3), "peak_gib": round(peak(), 2)}
+
+
+def sampled(subject: Subject, method: str, size: int, steps: int) -> torch.Tensor:
+    """The latents of one run."""
+    measurement = box_inpainting(size)
+    empty = torch.zeros(checks.latent_shape(measurement, subject.vae))
+    guider = make_guider(subject.model, subject.conditioning, None, 1.0)
+    sigmas = noise_levels(subject.model, AUTO, steps, METHODS[method])
+    posterior = sampler.posterior_sampler(measurement, subject.vae, method)
+    return guider.sample(comfy.sample.prepare_noise(empty, 0), empty, posterior, sigmas, disable_pbar=True, seed=0)
+
+
+@contextmanager
+def kernels_of_pytorch() -> Iterator[None]:
+    """Inside, a run takes the kernels that it finds set."""
+    ours, sampler.repeatable = sampler.repeatable, lambda _: nullcontext()
+    try:
+        yield
+    finally:
+        sampler.repeatable = ours
