@@ -140,7 +140,8 @@ def estimated_blur(
             operator = Watched(maker(shape), sigma, keep)
             measurement = Measurement(y, operator, sigma)
         settings, prompts = {"candidates": 1}, (positive, None, 1.0)
-        restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
+        with torch.inference_mode():  # as in the executor: models are loaded the same way
+            restore(model, vae, measurement, seed, METHOD, settings, (AUTO, steps), prompts, keep_measured=False)
         return operator
 
     def expect(guess: KernelGuess, i: int, doubt: float) -> Expected:

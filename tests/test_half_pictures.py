@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import pytest
 import torch
 from psld.nodes import NODES
+from psld.operators.fit import Fit
 from psld.operators.measurement import Measurement
 from psld.runtime.report import Report
 from psld.tests.ldm import photo
@@ -66,6 +68,8 @@ def made(value: object) -> object:
         return [made(part) for part in value]
     if isinstance(value, Measurement):
         return value.y
+    if isinstance(value, Fit):
+        return astuple(value)
     return value((3, 32, 32))(torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)) if callable(value) else value
 
 

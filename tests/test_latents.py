@@ -95,7 +95,7 @@ def test_the_first_nan_stops_the_run_and_says_where(prior, part, method, waits, 
 
     def spoil(_, __, output):
         seen.append(part)
-        return output.masked_fill(torch.arange(len(output)).view(-1, 1, 1, 1) == 0, torch.nan)
+        return output.masked_fill(torch.arange(len(output), device=output.device).view(-1, 1, 1, 1) == 0, torch.nan)
 
     hook = networks[part].register_forward_hook(spoil)
     who = "model: it" if part == "model" else f"vae: its {part}"

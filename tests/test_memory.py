@@ -16,6 +16,7 @@ from psld.runtime.estimates import Run, Tier, refuse_too_large
 from psld.runtime.kept import kept_bytes
 from psld.runtime.ldm import load_ldm
 from psld.runtime.memory import Plan, Stage
+from psld.runtime.repeatable import repeatable
 from psld.solvers import METHODS
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
@@ -151,11 +152,11 @@ def test_without_a_leaner_tier_a_sentence_says_what_to_do(prior, measurement):
 @pytest.mark.parametrize("tier", [Tier(), Tier(blocks=True), Tier(blocks=True, tile=32)], ids=str)
 def test_every_tier_decodes_and_differentiates_alike(tier, prior):
     model, vae = prior
-    z = torch.randn(2, 4, 16, 16)
+    z = torch.randn(2, 4, 16, 16).to(vae.device)
 
     def decoded(tier: Tier) -> tuple[torch.Tensor, torch.Tensor]:
         codec = Codec(vae, vae.first_stage_model, model.model)
-        with differentiable([vae.first_stage_model]):
+        with differentiable([vae.first_stage_model]), repeatable(vae.device):
             start = z.clone().requires_grad_()
             x = Plan([tier]).coder(codec).decode(start)
             moves = [torch.autograd.grad(x, start, x.detach(), retain_graph=again)[0] for again in (True, False)]
@@ -185,7 +186,7 @@ def test_blocks_made_again_keep_less(prior):
 def test_what_a_decoder_keeps_is_weighed_without_keeping_it(prior):
     """As many bytes as autograd holds in distinct storages, weights aside."""
     _, vae = prior
-    decoder, z = vae.first_stage_model, torch.randn(1, 4, 16, 16)
+    decoder, z = vae.first_stage_model, torch.randn(1, 4, 16, 16).to(vae.device)
     held = {}
 
     def hold(x: torch.Tensor) -> torch.Tensor:
@@ -203,11 +204,11 @@ def test_what_a_decoder_keeps_is_weighed_without_keeping_it(prior):
 def test_what_does_not_fit_is_planned_leaner(prior, caplog):
     """A picture of 100,000 pixels a side, of which only a corner is looked at."""
     model, vae = prior
-    large = torch.zeros(1, 4, 1, 1).expand(1, 4, 25_000, 25_000)
+    large = torch.zeros(1, 4, 1, 1, device=vae.device).expand(1, 4, 25_000, 25_000)
     plan = Plan([Tier(together=True), Tier(), Tier(blocks=True), Tier(blocks=True, tile=64)])
     stage = Stage(lambda _: vae.first_stage_model.decode, vae.first_stage_model, 1, scale=1)
     with differentiable([vae.first_stage_model]), caplog.at_level(logging.INFO):
-        plan.weigh(torch.zeros(1, 4, 16, 16), stage)
+        plan.weigh(torch.zeros(1, 4, 16, 16, device=vae.device), stage)
         assert plan.tier == Tier(together=True)
         plan.weigh(large, stage)
     assert plan.tier == Tier(blocks=True, tile=64) and "what backward needs takes" in caplog.text

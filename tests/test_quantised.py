@@ -56,6 +56,8 @@ KINDS = {
 @torch.inference_mode()
 def test_fp8(kind, method, comfy_base):
     """As Load Diffusion Model makes it of a plain file, and (default) of one that is fp8 with scales."""
+    if kind == "default" and torch.cuda.is_available():
+        pytest.skip("ComfyUI lets a GPU multiply in fp8, which takes rows of 16, wider than those of the tiny family")
     family, folder = FAMILIES["SD 3.5"], comfy_base / "models" / "diffusion_models"
     stored, plain = KINDS[kind](family)
     folder.mkdir(parents=True, exist_ok=True)

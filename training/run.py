@@ -171,7 +171,7 @@ def cached_latents(first: FirstStage, job: Job, copies: int) -> Tensor:
     for i in missing:
         generator = torch.Generator().manual_seed(i)
         parts = tqdm(images.split(ENCODED), desc=f"latents, {i + 1} of {copies}", disable=None)
-        moments = [first.moments(data.shifted(data.pixels(part), generator)).half().cpu() for part in parts]
+        moments = [first.moments(data.shifted(data.pixels(part, job.device), generator)).half().cpu() for part in parts]
         save_file({"moments": torch.cat(moments).contiguous()}, files[i])
     return torch.cat([load_file(file)["moments"] for file in files])
 

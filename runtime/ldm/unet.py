@@ -51,8 +51,10 @@ class AttentionBlock(nn.Module):
         qkv = self.qkv(self.norm(x).reshape(b, c, -1))
         # the rows of qkv: per head q, k, v; in the new order q, k, v of all heads
         heads = qkv.unflatten(1, (3, self.num_heads, -1) if self.new_order else (self.num_heads, 3, -1))
-        q, k, v = heads.unbind(1 if self.new_order else 2)
-        out = scaled_dot_product_attention(q.mT, k.mT, v.mT)
+        # a single position leaves strides that the kernels of a GPU refuse: copies have their own
+        parts = heads.unbind(1 if self.new_order else 2)
+        q, k, v = (part.mT.clone(memory_format=torch.contiguous_format) for part in parts)
+        out = scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(out.mT.reshape(b, c, -1)).reshape(x.shape)
 
 
