@@ -1,16 +1,14 @@
-"""Two runs of one seed by each method, with the kernels of our runs and with those that PyTorch takes by itself.
+"""Two runs of one seed by each method, with ComfyUI's --deterministic and without.
 
 A row of the JSON is {"family", "method", "size", "steps", "dtype", "device", "repeatable": {"same": whether both runs
 gave the same bits, "difference": the largest between their latents, by the spread of these, "seconds": of the faster
-run, "peak_gib"}, "fast": the same without our kernels}.
+run, "peak_gib"}, "fast": the same without}.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,14 @@ from typing import Any
 import comfy.model_management
 import comfy.sample
 import torch
+from comfy.cli_args import args as cli_args
 
 from ..nodes.sampling import make_guider
-from ..runtime import checks, sampler
+from ..runtime import checks
+from ..runtime.kernels import replaced
 from ..runtime.levels import AUTO, noise_levels
 from ..runtime.plain import plain
+from ..runtime.sampler import posterior_sampler
 from ..solvers import METHODS
 from ..tests import families as tiny
 from . import real
@@ -59,9 +60,9 @@ def measure(subject: Subject, method: str, size: int, steps: int) -> dict[str, A
     model = subject.model
     row = {"family": subject.name, "method": method, "size": size, "steps": steps,
            "dtype": str(model.model.get_dtype()).removeprefix("torch."), "device": device_name(model.load_device)}
-    row["repeatable"] = twice(subject, method, size, steps)
-    with kernels_of_pytorch():
-        row["fast"] = twice(subject, method, size, steps)
+    for name, deterministic in (("repeatable", True), ("fast", False)):
+        with replaced(cli_args, "deterministic", deterministic):
+            row[name] = twice(subject, method, size, steps)
     return row
 
 
@@ -84,15 +85,5 @@ def sampled(subject: Subject, method: str, size: int, steps: int) -> torch.Tenso
     empty = torch.zeros(checks.latent_shape(measurement, subject.vae))
     guider = make_guider(subject.model, subject.conditioning, None, 1.0)
     sigmas = noise_levels(subject.model, AUTO, steps, METHODS[method])
-    posterior = sampler.posterior_sampler(measurement, subject.vae, method)
+    posterior = posterior_sampler(measurement, subject.vae, method)
     return guider.sample(comfy.sample.prepare_noise(empty, 0), empty, posterior, sigmas, disable_pbar=True, seed=0)
-
-
-@contextmanager
-def kernels_of_pytorch() -> Iterator[None]:
-    """Inside, a run takes the kernels that it finds set."""
-    ours, sampler.repeatable = sampler.repeatable, lambda _: nullcontext()
-    try:
-        yield
-    finally:
-        sampler.repeatable = ours

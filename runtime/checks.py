@@ -114,9 +114,13 @@ def latent_shape(measurement: Measurement, vae: VAE) -> tuple[int, ...]:
 def check_latent(z: Tensor, measurement: Measurement, vae: VAE) -> None:
     """The latent a user wired into a sampler node must have the size of the image behind the measurement."""
     expected = latent_shape(measurement, vae)
+    _, height, width = measurement.operator.image_shape
+    if max(expected[-2:]) == 1:  # which attention on a GPU refuses
+        raise ValueError(
+            f"measurement: a picture of {width} x {height} pixels is a single latent of this VAE; enlarge the photo."
+        )
     if tuple(z.shape) == expected:
         return
-    _, height, width = measurement.operator.image_shape
     found = "no latent of pictures"
     if z.ndim == len(expected):
         factor = spatial_factor(vae)

@@ -29,7 +29,7 @@ from .codec import Codec, spatial_factor
 from .estimates import GIB, TILES, Run, Tier, refuse_too_large, room
 from .half import scaled
 from .kept import kept_bytes
-from .repeatable import goes_on_without
+from .kernels import goes_on_without
 from .tiles import TiledCoder
 from .windows import Windows
 

@@ -25,11 +25,11 @@ from .codec import Codec, spatial_factor
 from .families import check_gradient_through, check_loaded
 from .finite import Watch
 from .gradients import explained, gradients
+from .kernels import exact_kernels
 from .levels import data_spread
 from .memory import Plan, Run, Tier
 from .plain import plain, plain_denoiser
 from .relations import check_relations
-from .repeatable import repeatable
 from .report import Report
 from .windows import Windows, check_windows, window_grid, windows_at_once
 
@@ -99,7 +99,7 @@ class Restoration:
             if through_denoiser:
                 check_loaded(denoiser)
             cancel = stoppable(comfy.model_management.throw_exception_if_processing_interrupted)
-            with gradients(self.solver, guider, self.guide_patcher), cancel, explained(), repeatable(x.device):
+            with gradients(self.solver, guider, self.guide_patcher), cancel, explained(), exact_kernels(x.device):
                 own_inpainting_inputs(model, extra_args, x.device)
                 z, levels = own(x, x.device), own(sigmas, x.device)
                 solved = self.solve(model, z, levels, extra_args, callback, plan)

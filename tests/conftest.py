@@ -27,6 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Boots ComfyUI where tests will run: the process that only hands them out needs none, nor torch."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         inprocess.boot(Path(BASE.name))
+        from comfy.cli_args import args
+
+        args.deterministic = True  # with which a seed gives the same bits on a GPU
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

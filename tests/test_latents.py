@@ -45,7 +45,7 @@ def run(prior, method: str, sigmas: Tensor, noise: Tensor, given: Tensor | None 
     guider.set_conds([[None, {}]], [])
     guider.set_cfg(1.0)
     given = torch.zeros_like(noise) if given is None else given
-    return guider.sample(noise, given, sampler, sigmas, denoise_mask=mask, seed=0)
+    return guider.sample(noise, given, sampler, sigmas, denoise_mask=mask, seed=0).cpu()
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_at_low_noise_a_run_stays_near_the_given_latent(prior, method):
     model, vae = prior
     with torch.inference_mode():
         truth, filled = (
-            model.model.process_latent_in(vae.encode((x.movedim(1, -1) + 1) / 2))
+            model.model.process_latent_in(vae.encode((x.movedim(1, -1) + 1) / 2)).cpu()
             for x in (PHOTO, OPERATOR.pinv(OPERATOR(PHOTO)))
         )
     z = run(prior, method, torch.tensor([0.15, 0.1, 0.0]), latents(), model.model.process_latent_out(truth))

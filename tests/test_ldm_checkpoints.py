@@ -6,12 +6,12 @@ import logging
 
 import pytest
 import torch
+from psld.runtime.kernels import exact_kernels
 from psld.runtime.ldm import load_ldm
 from psld.runtime.ldm.architecture import unet_architecture
 from psld.runtime.ldm.config import LDMConfig
 from psld.runtime.ldm.first_stage import VectorQuantizer
 from psld.runtime.ldm.unet import AttentionBlock, UNet
-from psld.runtime.repeatable import repeatable
 from psld.tests.checkpoints import FFHQ256, ldm_shapes, write_ldm
 from psld.tests.ldm import (
     SMALL,
@@ -57,7 +57,7 @@ def test_vq_first_stage_quantises_in_the_decoder(ffhq):
     distance = torch.cdist(z.detach().movedim(1, -1).reshape(-1, 3), codes)
     expected = codes[distance.argmin(1)].reshape(2, 4, 4, 3).movedim(-1, 1)
     torch.testing.assert_close(model.quantize(z), expected)
-    with repeatable(codes.device):
+    with exact_kernels(codes.device):
         image = model.decode(z)
         by_hand = model.decoder(torch.nn.functional.conv2d(
             expected, model.post_quant_conv.weight, model.post_quant_conv.bias))

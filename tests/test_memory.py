@@ -14,9 +14,9 @@ from psld.runtime.autograd import differentiable
 from psld.runtime.codec import Codec
 from psld.runtime.estimates import Run, Tier, refuse_too_large
 from psld.runtime.kept import kept_bytes
+from psld.runtime.kernels import exact_kernels
 from psld.runtime.ldm import load_ldm
 from psld.runtime.memory import Plan, Stage
-from psld.runtime.repeatable import repeatable
 from psld.solvers import METHODS
 from psld.tests.ldm import photo
 from psld.tests.prompts import call
@@ -156,7 +156,7 @@ def test_every_tier_decodes_and_differentiates_alike(tier, prior):
 
     def decoded(tier: Tier) -> tuple[torch.Tensor, torch.Tensor]:
         codec = Codec(vae, vae.first_stage_model, model.model)
-        with differentiable([vae.first_stage_model]), repeatable(vae.device):
+        with differentiable([vae.first_stage_model]), exact_kernels(vae.device):
             start = z.clone().requires_grad_()
             x = Plan([tier]).coder(codec).decode(start)
             moves = [torch.autograd.grad(x, start, x.detach(), retain_graph=again)[0] for again in (True, False)]

@@ -9,7 +9,6 @@ import torch
 from psld.runtime.ldm.architecture import UNetArchitecture
 from psld.runtime.ldm.config import LDMConfig
 from psld.runtime.ldm.model import LDMLatentFormat, LDMModelConfig, load_unet
-from psld.runtime.repeatable import repeatable
 from psld.solvers import METHODS
 from psld.tests.prompts import call
 from psld.training import networks
@@ -80,11 +79,11 @@ def test_dps_is_ldps_on_a_pixel_space_model(pixel_model):
     network.load_state_dict({name: weight.clone() for name, weight in model.model.diffusion_model.state_dict().items()})
     t = model.get_model_object("model_sampling").timestep(torch.tensor([sigma])).clone()
     z, scale = (sigma * noise).requires_grad_(), (1 + sigma**2) ** 0.5
-    device = next(network.parameters()).device
-    with repeatable(device):
-        x0 = z - sigma * network((z / scale).to(device), t).cpu()
-        (gradient,) = torch.autograd.grad(torch.relu(measurement.residual(x0).norm() - measurement.noise_level), z)
-    torch.testing.assert_close(x, x0.detach() - omega * 1000 * scale * gradient, atol=1e-3, rtol=1e-3)
+    x0 = z - sigma * network(z / scale, t)
+    (gradient,) = torch.autograd.grad(torch.relu(measurement.residual(x0).norm() - measurement.noise_level), z)
+    tolerance = 1e-3 if model.model.get_dtype() == torch.float32 else 2e-2  # a GPU's in half precision
+    expected = x0.detach() - omega * 1000 * scale * gradient
+    torch.testing.assert_close(x, expected, atol=tolerance, rtol=tolerance)
 
 
 def test_every_method_runs(pixel_model):

@@ -1,4 +1,5 @@
-"""On a GPU, inside a run alone: the same seed gives the same bits, and float32 convolutions are as exact as float32."""
+"""On a GPU, inside a run alone: float32 convolutions as exact as float32, and where ComfyUI was started with
+--deterministic the same bits for the same seed."""
 
 from __future__ import annotations
 
@@ -9,25 +10,35 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from comfy.cli_args import args
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """PyTorch asks for it before it calls a product of matrices deterministic."""
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels, and no TF32, by which a batch differs from its single runs in the third digit.
-
-    Attention and convolutions add up gradients in any order otherwise, and sampling makes another picture of it.
-    """
+def exact_kernels(device: torch.device) -> Iterator[None]:
+    """No TF32, by which a batch differs from its single runs in the third digit; repeatable ones where asked for."""
     if device.type != "cuda":
         yield
         return
+    with ExitStack() as stack:
+        stack.enter_context(replaced(torch.backends.cudnn, "allow_tf32", False))
+        if args.deterministic:
+            stack.enter_context(repeatable())
+        yield
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Deterministic kernels alone. ComfyUI's own --deterministic lets others pass with a warning.
+
+    Attention and convolutions add up gradients in any order otherwise, and sampling makes another picture of it.
+    """
     cudnn = torch.backends.cudnn
     with ExitStack() as stack:
         stack.enter_context(replaced(cudnn, "deterministic", True))
         stack.enter_context(replaced(cudnn, "benchmark", False))
-        stack.enter_context(replaced(cudnn, "allow_tf32", False))
         stack.enter_context(replaced(torch.utils.deterministic, "fill_uninitialized_memory", False))
         stack.enter_context(cublas_workspace())
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
