@@ -21,6 +21,7 @@ import comfy.model_management
 import comfy.sample
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import KSAMPLER
 from comfy.sd import VAE
 
 from ..devkit import DevError
@@ -33,7 +34,7 @@ from ..runtime.plain import plain
 from ..runtime.report import Report
 from ..runtime.sampler import posterior_sampler
 from ..runtime.windows import window_grid
-from ..solvers import METHODS
+from ..solvers import METHODS, Method
 from ..tests import families as tiny
 from . import real
 from .bare import Calls, bare_seconds, recorded
@@ -50,19 +51,14 @@ Load = Callable[[tiny.Family], tuple[ModelPatcher, VAE, list]]
 
 def run(args: argparse.Namespace) -> int:
     """Measures every family by every method at every size: the JSON, a plot beside it, and a table on the terminal."""
-    check_names("--methods", args.methods, list(METHODS))
-    known = real.REAL if args.real else [f for f in tiny.HERE if f.works_here in (tiny.ALL, tiny.NO_GRADIENT)]
-    names = [family.name for family in known]
-    check_names("--families", args.families or [], names)
+    asked = families(args)
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     document = {"setting": {"widths": "real" if args.real else "tiny"}, "versions": versions(), "rows": []}
     print(line({name: name for name in COLUMNS}), flush=True)
-    for family in known:
-        if args.families and family.name not in args.families:
-            continue
-        load = real.load if args.real else partial(tiny.load, device=comfy.model_management.get_torch_device())
-        for row in rows(family, load, args):
+    for subject, method, side in subjects(asked, args):
+        for size in args.sizes or [side]:
+            row = measure(subject, method, size, args.steps, args.candidates)
             document["rows"].append(row)
             out.write_text(json.dumps(document, indent=1) + "\n")
             print(line(row), flush=True)
@@ -77,16 +73,24 @@ def check_names(option: str, asked: list[str], known: list[str]) -> None:
         raise DevError(f"{option}: there is no {', '.join(unknown)}; choose from {', '.join(known)}.")
 
 
-def rows(family: tiny.Family, load: Load, args: argparse.Namespace) -> Iterator[Row]:
-    """Those of one family, whose model is loaded once."""
-    model, vae, conditioning = load(family)
-    subject = Subject(family.name, plain(model), vae, conditioning)
-    for size in args.sizes or [family.side]:
+def families(args: argparse.Namespace) -> list[tiny.Family]:
+    """Those that were asked for. DevError for a method or a family that there is not."""
+    check_names("--methods", args.methods, list(METHODS))
+    known = real.REAL if args.real else [f for f in tiny.HERE if f.works_here in (tiny.ALL, tiny.NO_GRADIENT)]
+    check_names("--families", args.families or [], [family.name for family in known])
+    return [family for family in known if not args.families or family.name in args.families]
+
+
+def subjects(asked: list[tiny.Family], args: argparse.Namespace) -> Iterator[tuple[Subject, str, int]]:
+    """Each family, loaded once, by each method that it takes, and the side of its pictures."""
+    load: Load = real.load if args.real else partial(tiny.load, device=comfy.model_management.get_torch_device())
+    for family in asked:
+        model, vae, conditioning = load(family)
+        subject = Subject(family.name, plain(model), vae, conditioning)
         for method in args.methods:
-            if METHODS[method].through_denoiser and family.works_here == tiny.NO_GRADIENT:
-                continue
-            yield measure(subject, method, size, args.steps, args.candidates)
-    comfy.model_management.unload_all_models()
+            if not METHODS[method].through_denoiser or family.works_here != tiny.NO_GRADIENT:
+                yield subject, method, family.side
+        comfy.model_management.unload_all_models()
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,13 @@ class Subject:
         stages = dict.fromkeys((self.vae.first_stage_model, plain(self.vae.patcher).model))
         coders = [(stage, name) for stage in stages for name in ("encode", "decode")]
         return [(self.model.model.diffusion_model, "forward"), *coders]
+
+    def sample(self, method: Method, sampler: KSAMPLER, measurement: Measurement, steps: int) -> torch.Tensor:
+        """The latents of one run by a sampler of a method, on its own noise levels."""
+        empty = torch.zeros(checks.latent_shape(measurement, self.vae))
+        noise, sigmas = comfy.sample.prepare_noise(empty, 0), noise_levels(self.model, AUTO, steps, method)
+        guider = make_guider(self.model, self.conditioning, None, 1.0)
+        return guider.sample(noise, empty, sampler, sigmas, disable_pbar=True, seed=0)
 
 
 @torch.inference_mode()  # as the executor runs nodes
@@ -144,13 +155,9 @@ def sampled(
     cost, report = Cost(), Report(method)
     own = METHODS[method].parameters
     timed = metered(METHODS[method], {"candidates": candidates} if "candidates" in own else {}, cost, lambda: None)
-    empty = torch.zeros(checks.latent_shape(measurement, subject.vae))
-    noise = comfy.sample.prepare_noise(empty, 0)
-    sigmas = noise_levels(subject.model, AUTO, steps, METHODS[method])
-    guider = make_guider(subject.model, subject.conditioning, None, 1.0)
     with registered(timed) as name, recorded(subject.networks()) as calls:
         sampler = posterior_sampler(measurement, subject.vae, name, report=report)
-        guider.sample(noise, empty, sampler, sigmas, disable_pbar=True, seed=0)
+        subject.sample(METHODS[method], sampler, measurement, steps)
     return cost, calls, report
 
 

@@ -9,25 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.sample
 import torch
 from comfy.cli_args import args as cli_args
 
-from ..nodes.sampling import make_guider
-from ..runtime import checks
 from ..runtime.kernels import replaced
-from ..runtime.levels import AUTO, noise_levels
-from ..runtime.plain import plain
 from ..runtime.sampler import posterior_sampler
 from ..solvers import METHODS
-from ..tests import families as tiny
-from . import real
-from .families import Subject
+from .families import Subject, families, subjects
 from .hardware import device_name
 from .passes import now
 from .results import versions
@@ -36,20 +27,13 @@ from .step import box_inpainting, peak, start_peak
 
 def run(args: argparse.Namespace) -> int:
     """Every family by every method: the JSON, and a line each on the terminal."""
-    document = {"versions": versions(), "rows": []}
+    asked, document = families(args), {"versions": versions(), "rows": []}
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    load = real.load if args.real else partial(tiny.load, device=comfy.model_management.get_torch_device())
-    for family in real.REAL if args.real else tiny.HERE:
-        if family.name not in args.families:
-            continue
-        model, vae, conditioning = load(family)
-        subject = Subject(family.name, plain(model), vae, conditioning)
-        for method in args.methods:
-            document["rows"].append(measure(subject, method, family.side, args.steps))
-            out.write_text(json.dumps(document, indent=1) + "\n")
-            print(json.dumps(document["rows"][-1]), flush=True)
-        comfy.model_management.unload_all_models()
+    for subject, method, side in subjects(asked, args):
+        document["rows"].append(measure(subject, method, side, args.steps))
+        out.write_text(json.dumps(document, indent=1) + "\n")
+        print(json.dumps(document["rows"][-1]), flush=True)
     return 0
 
 
@@ -82,8 +66,5 @@ def twice(subject: Subject, method: str, size: int, steps: int) -> dict[str, Any
 def sampled(subject: Subject, method: str, size: int, steps: int) -> torch.Tensor:
     """The latents of one run."""
     measurement = box_inpainting(size)
-    empty = torch.zeros(checks.latent_shape(measurement, subject.vae))
-    guider = make_guider(subject.model, subject.conditioning, None, 1.0)
-    sigmas = noise_levels(subject.model, AUTO, steps, METHODS[method])
-    posterior = posterior_sampler(measurement, subject.vae, method)
-    return guider.sample(comfy.sample.prepare_noise(empty, 0), empty, posterior, sigmas, disable_pbar=True, seed=0)
+    sampler = posterior_sampler(measurement, subject.vae, method)
+    return subject.sample(METHODS[method], sampler, measurement, steps)

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 from PIL import Image
-from psld.benchmarks import families, real
+from psld.benchmarks import families, real, repeats
 from psld.benchmarks.bare import recorded
 from psld.devkit import DevError, bench
 
@@ -34,6 +34,17 @@ def test_a_row_for_each_family_and_method(tmp_path):
         assert row["tier"] == "all at once" and row["windows"] == 1 and row["forwards"] > 2 * row["steps"]
         assert (row["backwards"] > 0) == (row["method"] != "Proximal gluing")
     assert Image.open(out.with_suffix(".png")).width > 1000
+
+
+def test_a_seed_gives_the_same_bits_twice(tmp_path):
+    parser, out = argparse.ArgumentParser(), tmp_path / "rows.json"
+    bench.seeded_arguments(parser)
+    assert repeats.run(parser.parse_args(["--steps", "2", "--out", str(out)])) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["method"] for row in rows] == ["Glued MAP", "PSLD"]
+    assert all(row["repeatable"]["same"] and row["repeatable"]["seconds"] > 0 for row in rows)
+    with pytest.raises(DevError, match="--families: there is no SD 9; choose from SD 1.5, "):
+        repeats.run(parser.parse_args(["--families", "SD 9"]))
 
 
 def test_calls_are_counted_by_size_and_mode():

@@ -157,8 +157,7 @@ def train_unet(first: FirstStage, old: finished.Start | None, job: Job, budget: 
 
     batch = diffusion.batch_size(job.device)
     network = fused(training.network, job.device, budget)
-    loss = diffusion.DiffusionLoss(network, latents, scale, parameterization, batch, job.device,
-                                   seed=training.step)
+    loss = diffusion.DiffusionLoss(network, latents, scale, parameterization, batch, job.device, seed=training.step)
     run_stage("unet", training, loss, budget, job, look)
 
 
