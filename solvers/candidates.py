@@ -8,11 +8,13 @@ the measurement had to correct least, which costs nothing to know; and one goes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from ..operators.measurement import Measurement
+from .descent import Directions
 from .latent import LatentModel, NoiseSource
 from .likeliest import telling_level, unlikelihood
 
@@ -32,23 +34,26 @@ class Candidates:
     z0: what each was made of.
     surprise: (n B,), how far the measurement had to move what the denoiser expected, in nats per unit of log sigma,
         added up.
+    known: directions that led to z0.
     """
 
     source: NoiseSource
     noise: Tensor
     z0: Tensor
     surprise: Tensor
+    known: Directions = Directions()
 
     def take(self, index: Tensor) -> Candidates:
         """Those at index."""
-        return Candidates(self.source.take(index.tolist()), self.noise[index], self.z0[index], self.surprise[index])
+        source, known = self.source.take(index.tolist()), self.known.each(itemgetter(index))
+        return Candidates(source, self.noise[index], self.z0[index], self.surprise[index], known)
 
     def fork(self, count: int) -> Candidates:
         """Each, and then count - 1 others of the same z0 under other noise."""
         source = self.source.fork(count)
-        z0 = self.z0.repeat(count, *[1] * (self.z0.ndim - 1))
+        z0, surprise = (torch.cat([of] * count) for of in (self.z0, self.surprise))
         noise = torch.cat([self.noise, source.like(z0)[len(self.z0) :]])
-        return Candidates(source, noise, z0, self.surprise.repeat(count))
+        return Candidates(source, noise, z0, surprise, self.known.each(lambda of: torch.cat([of] * count)))
 
 
 def parting(model: LatentModel, sigmas: Tensor) -> int:

@@ -23,9 +23,13 @@ from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
 from .candidates import SETTLED
 from .data import missed, reach, trust
+from .descent import Directions, most_likely_move
 from .gluing import Gluing
 from .latent import Callback, LatentModel
-from .linearised import Linearised, most_likely_move
+from .linearised import Linearised
+
+KNOWN = 8
+"""Directions that a level leaves to the next."""
 
 
 @torch.no_grad()
@@ -58,14 +62,19 @@ def glued_map(
 
     gluing = Gluing(model, measurement)
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor) -> Corrected:
+    def correct(
+        measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, known: Directions
+    ) -> Corrected:
         r = reach(model, sigma, c, unsure)
         if gluing.possible and model.spread(sigma) >= SETTLED:
             x0_hat = model.guide.decode(z0_hat)
-            return z0_hat + gluing.move(measurement, x0_hat, r), x0_hat, None
+            return Corrected(z0_hat + gluing.move(measurement, x0_hat, r), x0_hat)
         h = Linearised(model, measurement, z0_hat)
-        start = gluing.move(measurement, h.x0, r)
-        move, residual = most_likely_move(h, start, trust(measurement, r), iterations)
-        return z0_hat + move, h.x0, missed(measurement, residual)
+        if known:
+            found = most_likely_move(h, trust(measurement, r), (iterations + 1) // 2, known=known)
+        else:
+            found = most_likely_move(h, trust(measurement, r), iterations, gluing.move(measurement, h.x0, r))
+        move, residual, directions = found
+        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), directions.last(KNOWN))
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

@@ -75,34 +75,6 @@ def posterior_shift(h: Linearised, covariance: LinearMap, sigma_y: Tensor, itera
     return covariance(h.transpose(v))
 
 
-def most_likely_move(
-    h: Linearised, start: Tensor | None, trust: Tensor, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """argmin_u trust || y - h(z0) - J u ||^2 + || u ||^2, from the best multiple of start by conjugate gradients.
-
-    They keep the residual beside u (CGLS, Hestenes and Stiefel 1952, section 10), so that each iteration takes one J^T,
-    and start none. trust: (B,), variance of z0 by that of the measurement's noise. start: (B, c, h, w), None for zero.
-    Returns u and the residual.
-    """
-    residual, u = h.measurement.residual(h.x0), torch.zeros_like(h.z0)
-    if start is not None:
-        image = h.forward(start)
-        length = ratio(trust * inner(image, residual), trust * inner(image, image) + inner(start, start))
-        u, residual = per_sample(length, u) * start, residual - per_sample(length, residual) * image
-    p, rr, smallest = torch.zeros_like(u), None, None
-    for _ in range(iterations):
-        r = per_sample(trust, u) * h.pulled(residual) - u
-        rr, previous = inner(r, r), rr
-        smallest = torch.finfo(r.dtype).eps ** 2 * rr if smallest is None else smallest
-        p = r if previous is None else r + per_sample(ratio(rr, previous), r) * p
-        image = h.forward(p)
-        # rr, were J^T the transpose of differences; where it is not, only this finds the least along p
-        ahead = trust * inner(image, residual) - inner(p, u)
-        length = torch.where(rr > smallest, ratio(ahead, trust * inner(image, image) + inner(p, p)), 0)
-        u, residual = u + per_sample(length, u) * p, residual - per_sample(length, residual) * image
-    return checked(u), residual  # once: what is not finite in a gradient stays in u
-
-
 def conjugate_gradients(system: LinearMap, b: Tensor, iterations: int) -> Tensor:
     """About system^-1 b, each sample for itself; one whose curvature is not positive stays where it is."""
     v, r, p = torch.zeros_like(b), b, b

@@ -17,8 +17,9 @@ from torch import Tensor
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
 from .data import missed, reach, trust
+from .descent import Directions, most_likely_move
 from .latent import Callback, LatentModel
-from .linearised import Linearised, most_likely_move
+from .linearised import Linearised
 
 
 @torch.no_grad()
@@ -48,9 +49,9 @@ def local_map(
     iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
     """
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor) -> Corrected:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, _: Directions) -> Corrected:
         h = Linearised(model, measurement, z0_hat)
-        move, residual = most_likely_move(h, None, trust(measurement, reach(model, sigma, c, unsure)), iterations)
-        return z0_hat + move, h.x0, missed(measurement, residual)
+        move, residual, _ = most_likely_move(h, trust(measurement, reach(model, sigma, c, unsure)), iterations)
+        return Corrected(z0_hat + move, h.x0, missed(measurement, residual))
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

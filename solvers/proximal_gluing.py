@@ -25,6 +25,7 @@ from torch import Tensor
 from ..operators.measurement import Measurement
 from .anneal import Corrected, anneal
 from .data import reach
+from .descent import Directions
 from .gluing import Gluing
 from .latent import Callback, LatentModel
 
@@ -56,8 +57,8 @@ def proximal_gluing(
 
     gluing = Gluing(model, measurement)
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor) -> Corrected:
+    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, _: Directions) -> Corrected:
         x0_hat = model.decode(z0_hat)
-        return z0_hat + gluing.move(measurement, x0_hat, reach(model, sigma, c, unsure)), x0_hat, None
+        return Corrected(z0_hat + gluing.move(measurement, x0_hat, reach(model, sigma, c, unsure)), x0_hat)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

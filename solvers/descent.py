@@ -1,0 +1,109 @@
+"""The most likely move of a latent, sought along one direction after another, some of them known from the level above.
+
+    argmin_u  trust || y - h(z0) - J u ||^2 + || u ||^2
+
+Every direction costs a decoding, for its image J u, and a gradient a back-propagation. But from one noise level to the
+next J hardly changes: the directions of the level above span much of what another few gradients would (recycled Krylov
+subspaces: Parks et al. 2006), and their images are there already. New gradients put right what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .latent import norms, per_sample
+from .linearised import Linearised, checked, inner, ratio
+
+ROUNDED = 1e3
+"""Rounding errors of a move up to which a gradient is no more than those."""
+
+NEW = 0.01
+"""Part of a direction that must be new: what is left of less is the error of its image."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Moves u (B, c, h, w), and the image J u (B, *measurement_shape) of each; every sample has its own."""
+
+    moves: tuple[Tensor, ...] = ()
+    images: tuple[Tensor, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.moves, self.images, strict=True)
+
+    def __len__(self) -> int:
+        return len(self.moves)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Directions:
+        """With all of its tensors changed alike: those of some samples, or of more."""
+        return Directions(tuple(map(change, self.moves)), tuple(map(change, self.images)))
+
+    def last(self, count: int) -> Directions:
+        """The `count` that were found last."""
+        return Directions(self.moves[-count:], self.images[-count:])
+
+    @staticmethod
+    def cat(parts: Sequence[Directions]) -> Directions:
+        """Those of all samples from those of parts of them."""
+        moves = zip(*(part.moves for part in parts), strict=True)
+        images = zip(*(part.images for part in parts), strict=True)
+        return Directions(tuple(map(torch.cat, moves)), tuple(map(torch.cat, images)))
+
+
+class Descent:
+    """A move u on its way to the minimum, the least along all directions that it has been led along so far."""
+
+    def __init__(self, h: Linearised, trust: Tensor) -> None:
+        """trust: (B,), variance of z0 by that of the measurement's noise."""
+        self.h, self.trust = h, trust
+        self.u, self.residual = torch.zeros_like(h.z0), h.measurement.residual(h.x0)
+        self.found = Directions()
+
+    def along(self, move: Tensor, image: Tensor | None = None) -> None:
+        """Leads it to the least along what of a move is conjugate to the directions before, if that is much."""
+        image = self.h.forward(move) if image is None else image
+        whole = self.product((move, image), (move, image))
+        for other in self.found:
+            part = ratio(self.product((move, image), other), self.product(other, other))
+            move, image = move - per_sample(part, move) * other[0], image - per_sample(part, image) * other[1]
+        left = self.product((move, image), (move, image))
+        new = left > NEW**2 * whole
+        move, image = torch.where(per_sample(new, move), move, 0), torch.where(per_sample(new, image), image, 0)
+        ahead = self.trust * inner(image, self.residual) - inner(move, self.u)
+        length = ratio(ahead, left)
+        self.u = self.u + per_sample(length, self.u) * move
+        self.residual = self.residual - per_sample(length, self.residual) * image
+        self.found = Directions((*self.found.moves, move), (*self.found.images, image))
+
+    def gradient(self) -> Tensor:
+        """Downhill from u; nothing where only rounding is left of it, which would lead anywhere."""
+        downhill = per_sample(self.trust, self.u) * self.h.pulled(self.residual) - self.u
+        rounding = ROUNDED * torch.finfo(downhill.dtype).eps * norms(self.u)
+        return torch.where(per_sample(norms(downhill) > rounding, downhill), downhill, 0)
+
+    def product(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+        """Inner product of two directions by the curvature of what is minimised, (B,)."""
+        return self.trust * inner(a[1], b[1]) + inner(a[0], b[0])
+
+
+def most_likely_move(
+    h: Linearised, trust: Tensor, iterations: int, start: Tensor | None = None, known: Directions | None = None
+) -> tuple[Tensor, Tensor, Directions]:
+    """The move u (B, c, h, w), the residual that it leaves, and the directions that led there.
+
+    Along known directions, with the images that they had; then along start, if there is one; then by so many
+    conjugate gradients. Those are made conjugate to all before them, not to the last alone, for J^T is the transpose of
+    no difference of decodings, nor of an image of the level above.
+    """
+    descent = Descent(h, trust)
+    for direction in known or ():
+        descent.along(*direction)
+    if start is not None:
+        descent.along(start)
+    for _ in range(iterations):
+        descent.along(descent.gradient())
+    return checked(descent.u), descent.residual, descent.found  # once: what is not finite in a gradient stays in u
