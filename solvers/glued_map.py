@@ -10,8 +10,9 @@ by gradients. Here that step is taken at once, and made as long, and then as goo
 Where A mixes pixels (blurs) the glued image is all but the answer. But its code follows the noise in y, for no encoder
 was trained to ignore that: there the conjugate gradients of the second line help, which back-propagate through the
 decoder. They run only once the picture has settled. Above, z0_hat may be off by as much as latents differ, a tangent
-of the decoder reaches less far, and u is v. The U-Net keeps no activations. r is how far z0_hat may be from z0;
-docs/method.md says what each part gains.
+of the decoder reaches less far, and u is v. What directions they find serves the levels below, where few more are
+needed: see `descent.py`. The U-Net keeps no activations. r is how far z0_hat may be from z0; docs/method.md says what
+each part gains.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def glued_map(
     candidates: ways down, of which the likeliest arrives; see `candidates.py`.
     chunk: so many of them go through the networks together, 0: all; less memory, the same result.
     faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
-    iterations: of conjugate gradients, where they run; each costs a decoding and a back-propagation through the
-        decoder. 0 takes the best multiple of the gluing move.
+    iterations: of conjugate gradients, where they begin, and a quarter as many at each level below; each costs a
+        decoding and a back-propagation through the decoder. 0 takes the best multiple of the gluing move.
     """
 
     gluing = Gluing(model, measurement)
@@ -70,10 +71,8 @@ def glued_map(
             x0_hat = model.guide.decode(z0_hat)
             return Corrected(z0_hat + gluing.move(measurement, x0_hat, r), x0_hat)
         h = Linearised(model, measurement, z0_hat)
-        if known:
-            found = most_likely_move(h, trust(measurement, r), (iterations + 1) // 2, known=known)
-        else:
-            found = most_likely_move(h, trust(measurement, r), iterations, gluing.move(measurement, h.x0, r))
+        start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 4) if known else iterations
+        found = most_likely_move(h, trust(measurement, r), fewer, start, known)
         move, residual, directions = found
         return Corrected(z0_hat + move, h.x0, missed(measurement, residual), directions.last(KNOWN))
 
