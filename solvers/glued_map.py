@@ -29,6 +29,9 @@ from .gluing import Gluing
 from .latent import Callback, LatentModel
 from .linearised import Linearised
 
+HIDDEN = 0.8
+"""Spread, of sigma 1.3, above which noise hides what the VAE does to every image."""
+
 KNOWN = 8
 """Directions that a level leaves to the next."""
 
@@ -66,14 +69,14 @@ def glued_map(
     def correct(
         measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, known: Directions
     ) -> Corrected:
-        r = reach(model, sigma, c, unsure)
-        if gluing.possible and model.spread(sigma) >= SETTLED:
+        r, spread = reach(model, sigma, c, unsure), model.spread(sigma)
+        if gluing.possible and spread >= SETTLED:
             x0_hat = model.guide.decode(z0_hat)
-            return Corrected(z0_hat + gluing.move(measurement, x0_hat, r), x0_hat)
+            move = gluing.move(measurement, x0_hat, r, code=z0_hat if spread >= HIDDEN else None)
+            return Corrected(z0_hat + move, x0_hat)
         h = Linearised(model, measurement, z0_hat)
         start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 4) if known else iterations
-        found = most_likely_move(h, trust(measurement, r), fewer, start, known)
-        move, residual, directions = found
-        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), directions.last(KNOWN))
+        move, residual, found = most_likely_move(h, trust(measurement, r), fewer, start, known)
+        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), found.last(KNOWN))
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)
