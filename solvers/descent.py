@@ -18,6 +18,9 @@ from torch import Tensor
 from .latent import norms, per_sample
 from .linearised import Linearised, checked, inner, ratio
 
+KNOWN = 8
+"""Directions that a level leaves to the next."""
+
 ROUNDED = 1e3
 """Rounding errors of a move up to which a gradient is no more than those."""
 
@@ -71,8 +74,8 @@ class Descent:
             part = ratio(self.product((move, image), other), self.product(other, other))
             move, image = move - per_sample(part, move) * other[0], image - per_sample(part, image) * other[1]
         left = self.product((move, image), (move, image))
-        new = left > NEW**2 * whole
-        move, image = torch.where(per_sample(new, move), move, 0), torch.where(per_sample(new, image), image, 0)
+        old = left <= NEW**2 * whole
+        move, image = move.where(~per_sample(old, move), 0), image.where(~per_sample(old, image), 0)
         ahead = self.trust * inner(image, self.residual) - inner(move, self.u)
         length = ratio(ahead, left)
         self.u = self.u + per_sample(length, self.u) * move
@@ -83,7 +86,7 @@ class Descent:
         """Downhill from u; nothing where only rounding is left of it, which would lead anywhere."""
         downhill = per_sample(self.trust, self.u) * self.h.pulled(self.residual) - self.u
         rounding = ROUNDED * torch.finfo(downhill.dtype).eps * norms(self.u)
-        return torch.where(per_sample(norms(downhill) > rounding, downhill), downhill, 0)
+        return downhill.where(~per_sample(norms(downhill) <= rounding, downhill), 0)  # what is not a number stays
 
     def product(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
         """Inner product of two directions by the curvature of what is minimised, (B,)."""
@@ -93,7 +96,7 @@ class Descent:
 def most_likely_move(
     h: Linearised, trust: Tensor, iterations: int, start: Tensor | None = None, known: Directions | None = None
 ) -> tuple[Tensor, Tensor, Directions]:
-    """The move u (B, c, h, w), the residual that it leaves, and the directions that led there.
+    """The move u (B, c, h, w), the residual that it leaves, and the directions that led there, KNOWN at most.
 
     Along known directions, with the images that they had; then along start, if there is one; then by so many
     conjugate gradients. Those are made conjugate to all before them, not to the last alone, for J^T is the transpose of
@@ -106,4 +109,5 @@ def most_likely_move(
         descent.along(start)
     for _ in range(iterations):
         descent.along(descent.gradient())
-    return checked(descent.u), descent.residual, descent.found  # once: what is not finite in a gradient stays in u
+    u = checked(descent.u)  # once: what is not finite in a gradient stays in it
+    return u, descent.residual, descent.found.last(KNOWN)

@@ -32,9 +32,6 @@ from .linearised import Linearised
 HIDDEN = 0.8
 """Spread, of sigma 1.3, above which noise hides what the VAE does to every image."""
 
-KNOWN = 8
-"""Directions that a level leaves to the next."""
-
 
 @torch.no_grad()
 def glued_map(
@@ -77,6 +74,6 @@ def glued_map(
         h = Linearised(model, measurement, z0_hat)
         start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 4) if known else iterations
         move, residual, found = most_likely_move(h, trust(measurement, r), fewer, start, known)
-        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), found.last(KNOWN))
+        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), found)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)

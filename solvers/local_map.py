@@ -46,12 +46,17 @@ def local_map(
     candidates: ways down, of which the likeliest arrives; see `candidates.py`.
     chunk: so many of them go through the networks together, 0: all; less memory, the same result.
     faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
-    iterations: of conjugate gradients; each costs two decodings and one back-propagation through the decoder.
+    iterations: of conjugate gradients at the first level, and half as many below, where the directions of the level
+        above are known (`descent.py`); each costs a decoding and a back-propagation through the decoder.
     """
 
-    def correct(measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, _: Directions) -> Corrected:
+    def correct(
+        measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, known: Directions
+    ) -> Corrected:
         h = Linearised(model, measurement, z0_hat)
-        move, residual, _ = most_likely_move(h, trust(measurement, reach(model, sigma, c, unsure)), iterations)
-        return Corrected(z0_hat + move, h.x0, missed(measurement, residual))
+        trusted = trust(measurement, reach(model, sigma, c, unsure))
+        fewer = -(-iterations // 2) if known else iterations
+        move, residual, found = most_likely_move(h, trusted, fewer, known=known)
+        return Corrected(z0_hat + move, h.x0, missed(measurement, residual), found)
 
     return anneal(model, measurement, z, sigmas, correct, eta, temperature, candidates, chunk, faithful, callback)
