@@ -29,9 +29,6 @@ from .gluing import Gluing
 from .latent import Callback, LatentModel
 from .linearised import Linearised
 
-HIDDEN = 0.8
-"""Spread, of sigma 1.3, above which noise hides what the VAE does to every image."""
-
 
 @torch.no_grad()
 def glued_map(
@@ -66,11 +63,10 @@ def glued_map(
     def correct(
         measurement: Measurement, z0_hat: Tensor, sigma: Tensor, unsure: Tensor, known: Directions
     ) -> Corrected:
-        r, spread = reach(model, sigma, c, unsure), model.spread(sigma)
-        if gluing.possible and spread >= SETTLED:
+        r = reach(model, sigma, c, unsure)
+        if gluing.possible and model.spread(sigma) >= SETTLED:
             x0_hat = model.guide.decode(z0_hat)
-            move = gluing.move(measurement, x0_hat, r, code=z0_hat if spread >= HIDDEN else None)
-            return Corrected(z0_hat + move, x0_hat)
+            return Corrected(z0_hat + gluing.move(measurement, x0_hat, r), x0_hat)
         h = Linearised(model, measurement, z0_hat)
         start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 4) if known else iterations
         move, residual, found = most_likely_move(h, trust(measurement, r), fewer, start, known)

@@ -33,19 +33,17 @@ class Gluing:
         self.encode, self.possible = model.guide.encode, measurement.operator.proximal
         self.pixels = pixels_per_code(self.encode, measurement) if self.possible else None
 
-    def move(self, measurement: Measurement, x0: Tensor, r: Tensor, code: Tensor | None = None) -> Tensor | None:
+    def move(self, measurement: Measurement, x0: Tensor, r: Tensor) -> Tensor | None:
         """E(x') - E(x0) for the image x' next to x0 (n B, C, H, W) that fits y; (n B, c, h, w) or None.
 
         x' is no further outside [-1, 1] than x0: no encoder has seen the overshoot of an inverse.
         r: (n B,), how far x0's latent may be off.
-        code: that latent, to stand for E(x0) where noise hides that they differ.
         """
         if not self.possible:
             return None
         t = trust(measurement, r * self.pixels.repeat(len(x0) // len(self.pixels)))
         glued = measurement.operator.prox(x0, measurement.y, per_sample(t, x0))
-        glued = self.encode(glued.clamp(x0.clamp_max(-1), x0.clamp_min(1)))
-        return glued - (self.encode(x0) if code is None else code)
+        return self.encode(glued.clamp(x0.clamp_max(-1), x0.clamp_min(1))) - self.encode(x0)
 
 
 def pixels_per_code(encode: Callable[[Tensor], Tensor], measurement: Measurement) -> Tensor:
