@@ -18,7 +18,7 @@ from torch import Tensor
 from .latent import norms, per_sample
 from .linearised import Linearised, checked, inner, ratio
 
-KNOWN = 8
+KNOWN = 16
 """Directions that a level leaves to the next."""
 
 ROUNDED = 1e3
@@ -65,22 +65,23 @@ class Descent:
         self.h, self.trust = h, trust
         self.u, self.residual = torch.zeros_like(h.z0), h.measurement.residual(h.x0)
         self.found = Directions()
+        self.curvatures: list[Tensor] = []
 
     def along(self, move: Tensor, image: Tensor | None = None) -> None:
         """Leads it to the least along what of a move is conjugate to the directions before, if that is much."""
         image = self.h.forward(move) if image is None else image
         whole = self.product((move, image), (move, image))
-        for other in self.found:
-            part = ratio(self.product((move, image), other), self.product(other, other))
-            move, image = move - per_sample(part, move) * other[0], image - per_sample(part, image) * other[1]
-        left = self.product((move, image), (move, image))
-        old = left <= NEW**2 * whole
-        move, image = move.where(~per_sample(old, move), 0), image.where(~per_sample(old, image), 0)
-        ahead = self.trust * inner(image, self.residual) - inner(move, self.u)
-        length = ratio(ahead, left)
-        self.u = self.u + per_sample(length, self.u) * move
-        self.residual = self.residual - per_sample(length, self.residual) * image
+        for other, curvature in zip(self.found, self.curvatures, strict=True):
+            part = -ratio(self.product((move, image), other), curvature)
+            move, image = (of.addcmul(per_sample(part, of), by) for of, by in zip((move, image), other, strict=True))
+        curvature = self.product((move, image), (move, image))
+        old = curvature <= NEW**2 * whole
+        move, image, curvature = (of.where(~per_sample(old, of), 0) for of in (move, image, curvature))
+        length = ratio(self.trust * inner(image, self.residual) - inner(move, self.u), curvature)
+        self.u = self.u.addcmul(per_sample(length, move), move)
+        self.residual = self.residual.addcmul(per_sample(-length, image), image)
         self.found = Directions((*self.found.moves, move), (*self.found.images, image))
+        self.curvatures.append(curvature)
 
     def gradient(self) -> Tensor:
         """Downhill from u; nothing where only rounding is left of it, which would lead anywhere."""
