@@ -25,8 +25,7 @@ CODER, CODER_BLOCKS = 3.0, 1.5
 """The same of an autoencoder, by ComfyUI's estimate of a pass that keeps nothing."""
 
 PICTURES = 16
-"""Pictures of a solver's own, a sample: operator, preconditioner, residuals, conjugate gradients. Directions that are
-known take as much, but only once few candidates are left."""
+"""Pictures of a solver's own, a sample: operator, preconditioner, residuals, conjugate gradients."""
 
 LEAST_SHARE = 0.3
 """Of a card's memory, for activations, where ComfyUI keeps weights elsewhere."""
@@ -111,7 +110,7 @@ class Run:
     def pictures(self) -> float:
         """Bytes of a solver's own pictures."""
         height, width = (side * spatial_factor(self.vaes[0]) for side in self.shape[-2:])
-        return self.shape[0] * max(self.candidates, 2) * PICTURES * 3 * 4 * height * width
+        return self.shape[0] * self.candidates * PICTURES * 3 * 4 * height * width
 
 
 def coder_memory(vae: VAE, channels: int, height: int, width: int) -> tuple[float, float]:

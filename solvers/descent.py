@@ -4,7 +4,8 @@
 
 Every direction costs a decoding, for its image J u, and a gradient a back-propagation. But from one noise level to the
 next J hardly changes: the directions of the level above span much of what another few gradients would (recycled Krylov
-subspaces: Parks et al. 2006), and their images are there already. New gradients put right what has changed.
+subspaces: Parks et al. 2006). Which of their span is best, their images tell, which are there already. How far to go
+along it, and what is left to do, only an image of its own does: where J has changed, old ones lead astray.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from torch import Tensor
 
 from .latent import norms, per_sample
 from .linearised import Linearised, checked, inner, ratio
-
-KNOWN = 16
-"""Directions that a level leaves to the next."""
 
 ROUNDED = 1e3
 """Rounding errors of a move up to which a gradient is no more than those."""
@@ -44,10 +42,6 @@ class Directions:
     def each(self, change: Callable[[Tensor], Tensor]) -> Directions:
         """With all of its tensors changed alike: those of some samples, or of more."""
         return Directions(tuple(map(change, self.moves)), tuple(map(change, self.images)))
-
-    def last(self, count: int) -> Directions:
-        """The `count` that were found last."""
-        return Directions(self.moves[-count:], self.images[-count:])
 
     @staticmethod
     def cat(parts: Sequence[Directions]) -> Directions:
@@ -97,18 +91,24 @@ class Descent:
 def most_likely_move(
     h: Linearised, trust: Tensor, iterations: int, start: Tensor | None = None, known: Directions | None = None
 ) -> tuple[Tensor, Tensor, Directions]:
-    """The move u (B, c, h, w), the residual that it leaves, and the directions that led there, KNOWN at most.
+    """The move u (B, c, h, w), the residual that it leaves, and the directions that led there.
 
-    Along known directions, with the images that they had; then along start, if there is one; then by so many
-    conjugate gradients. Those are made conjugate to all before them, not to the last alone, for J^T is the transpose of
-    no difference of decodings, nor of an image of the level above.
+    Along the best of what known directions span, then along start, if there is one, then by so many conjugate
+    gradients. All are made conjugate to all before them, not to the last alone: J^T is no transpose of differences.
     """
     descent = Descent(h, trust)
-    for direction in known or ():
-        descent.along(*direction)
+    if known:
+        descent.along(best_known(h, trust, known))
     if start is not None:
         descent.along(start)
     for _ in range(iterations):
         descent.along(descent.gradient())
-    u = checked(descent.u)  # once: what is not finite in a gradient stays in it
-    return u, descent.residual, descent.found.last(KNOWN)
+    return checked(descent.u), descent.residual, descent.found  # once: what is not finite in a gradient stays in u
+
+
+def best_known(h: Linearised, trust: Tensor, known: Directions) -> Tensor:
+    """What is the least by the images of another level: a direction, whose length waits for its own image."""
+    descent = Descent(h, trust)
+    for direction in known:
+        descent.along(*direction)
+    return descent.u
