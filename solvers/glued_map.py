@@ -54,7 +54,7 @@ def glued_map(
     candidates: ways down, of which the likeliest arrives; see `candidates.py`.
     chunk: so many of them go through the networks together, 0: all; less memory, the same result.
     faithful: whether the mean of two arrives, not the likelier: nearer to the truth on average, and smoother.
-    iterations: of conjugate gradients, where they begin, and a quarter as many at each level below; each costs a
+    iterations: of conjugate gradients, where they begin, and half as many at each level below; each costs a
         decoding and a back-propagation through the decoder. 0 takes the best multiple of the gluing move.
     """
 
@@ -68,7 +68,7 @@ def glued_map(
             x0_hat = model.guide.decode(z0_hat)
             return Corrected(z0_hat + gluing.move(measurement, x0_hat, r), x0_hat)
         h = Linearised(model, measurement, z0_hat)
-        start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 4) if known else iterations
+        start, fewer = gluing.move(measurement, h.x0, r), -(-iterations // 2) if known else iterations
         move, residual, found = most_likely_move(h, trust(measurement, r), fewer, start, known)
         return Corrected(z0_hat + move, h.x0, missed(measurement, residual), found)
 
